@@ -1,0 +1,1 @@
+"""Fedsight: observability for federated learning."""
