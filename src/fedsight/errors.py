@@ -1,15 +1,15 @@
 """Every error that Fedsight raises.
 
-    FedsightError
-    ├── UsageError            a call or a value that can't be meant (also a ValueError)
-    │   └── BadQuery          a read that names an unknown field, metric, sort or cursor
-    ├── NotInitialized        a module function was called before `fedsight.init()`
-    ├── RunFinished           a call on a run that has ended
-    ├── MissingExtra          an optional package is not installed (also an ImportError)
-    ├── JournalError          a file is no journal, or damaged in its first line
-    ├── StoreError            the index can't be opened or was given a gap
-    ├── RunNotFound           no such run in the store
-    └── ShippingError         the collector refused a journal for good
+FedsightError
+├── UsageError            a call or a value that can't be meant (also a ValueError)
+│   └── BadQuery          a read that names an unknown field, metric, sort or cursor
+├── NotInitialized        a module function was called before `fedsight.init()`
+├── RunFinished           a call on a run that has ended
+├── MissingExtra          an optional package is not installed (also an ImportError)
+├── JournalError          a file is no journal, or damaged in its first line
+├── StoreError            the index can't be opened or was given a gap
+├── RunNotFound           no such run in the store
+└── ShippingError         the collector refused a journal for good
 """
 
 from __future__ import annotations
