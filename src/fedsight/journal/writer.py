@@ -1,0 +1,312 @@
+"""Writing a journal: one `os.write` a line, nothing kept in user space, nothing torn."""
+
+from __future__ import annotations
+
+import logging
+import os
+import secrets
+import threading
+import time
+import weakref
+from collections.abc import Callable
+from pathlib import Path
+from typing import Literal
+
+from fedsight.errors import JournalError
+from fedsight.events import JournalHeader, Role, encode
+from fedsight.journal.lock import try_lock
+from fedsight.journal.names import segment_path, segments, sibling_path
+from fedsight.journal.reader import read_header
+from fedsight.journal.recover import Recovery, recover
+
+VERSION = 1
+ROLL_BYTES = 256 << 20
+_RETRY_SEC = 1.0
+
+Durability = Literal["process", "disk"]
+
+logger = logging.getLogger("fedsight")
+
+
+class JournalWriter:
+    """The one writer of a journal.
+
+    Opens `path`, or goes on with it where it exists and nobody writes to it; where somebody does,
+    opens a journal beside it. A disk that is full or a folder that can't be written costs events,
+    which `num_lost` counts, but never raises: recording goes on when it can again.
+
+    durability: "process" survives the death of this process; "disk" also that of the machine, by
+        one `fdatasync` a line.
+    on_open: called with what was found, whenever a journal was opened (again after a failure or a
+        fork); returns the lines to begin with.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        role: Role,
+        run_id: str | None,
+        client_id: str | None = None,
+        durability: Durability = "process",
+        roll_bytes: int = ROLL_BYTES,
+        on_open: Callable[[JournalWriter, Recovery | None], list[bytes]] | None = None,
+    ) -> None:
+        self.path = path
+        self.role: Role = role
+        self.run_id = run_id
+        self.client_id = client_id
+        self.durability = durability
+        self.num_lost = 0
+        self.end = 0
+        self.is_copy = False
+        self._wanted = path
+        self._roll_bytes = roll_bytes
+        self._on_open = on_open
+        self._fd = -1
+        self._base = 0
+        self._closed = False
+        self._forked = False
+        self._retry_at = 0.0
+        self._num_lost_before = 0
+        self._was_failing = False
+        self._lock = threading.Lock()
+        self._syncer: _Syncer | None = None
+        _writers.add(self)
+        with self._lock:
+            self._try_open()
+
+    # ── appending ─────────────────────────────────────────────────────────────────────────────
+
+    def append(self, line: bytes) -> bool:
+        """Write one line (newline included). False when it could not be recorded."""
+        with self._lock:
+            if self._fd < 0 and not self._reopen():
+                self.num_lost += 1
+                return False
+            try:
+                written = os.write(self._fd, line)
+            except OSError as error:
+                self._note_loss(error)
+                return False
+            if written != len(line):
+                os.ftruncate(self._fd, self.end - self._base)
+                self._note_loss(OSError(f"only {written} of {len(line)} bytes fitted"))
+                return False
+            self.end += written
+            if self.durability == "disk":
+                os.fdatasync(self._fd)
+            if self._was_failing:
+                self._note_recovery()
+            if self.end - self._base >= self._roll_bytes:
+                self._roll()
+            return True
+
+    def sync_soon(self) -> None:
+        """Have everything so far brought to the disk, by a thread of its own."""
+        with self._lock:
+            if self._fd < 0:
+                return
+            if self._syncer is None:
+                self._syncer = _Syncer()
+            self._syncer.ask(self._fd)
+
+    def close(self) -> None:
+        """Bring all to the disk and let go. Later appends are lost and counted."""
+        with self._lock:
+            self._closed = True
+            if self._syncer is not None:
+                self._syncer.stop()
+                self._syncer = None
+            if self._fd >= 0:
+                try:
+                    os.fsync(self._fd)
+                except OSError as error:
+                    logger.warning("fedsight: %s may not have reached the disk: %s", self.path, error)
+                os.close(self._fd)
+                self._fd = -1
+
+    # ── opening ───────────────────────────────────────────────────────────────────────────────
+
+    def _try_open(self) -> bool:
+        try:
+            self._open()
+        except OSError as error:
+            self._close_fd()
+            self._retry_at = time.monotonic() + _RETRY_SEC
+            self._say_failing(error)
+            return False
+        return True
+
+    def _open(self) -> None:
+        self._wanted.parent.mkdir(parents=True, exist_ok=True)
+        found = segments(self._wanted)
+        self.path = self._wanted
+        self._base, newest = found[-1] if found else (0, self._wanted)
+        self._fd = os.open(newest, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        if self._forked or not try_lock(self._fd):
+            self._open_beside()
+            return
+        recovery = recover(self._wanted, self._fd, self._base)
+        self.end = recovery.end
+        if self.end > self._base:
+            header = read_header(newest)
+            if (header.run_id, header.role, header.client_id) != (self.run_id, self.role, self.client_id):
+                self._close_fd()
+                raise JournalError(
+                    f"{self._wanted} belongs to run {header.run_id!r}, {header.role} {header.client_id or ''}: "
+                    "choose another runs_dir or run_id."
+                )
+            self.journal = header.journal
+            self._begin(recovery)
+        else:
+            # A rolled file whose header was torn off goes on under the journal's own id.
+            self._write_header(read_header(self._wanted).journal if self._base else secrets.token_hex(16))
+            self._begin(None)
+
+    def _open_beside(self) -> None:
+        """Somebody else writes to the journal that we wanted: have one of our own beside it."""
+        self._close_fd()
+        self.is_copy = True
+        self.path = sibling_path(self._wanted, secrets.token_hex(4))
+        self._base = 0
+        self._fd = os.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
+        try_lock(self._fd)
+        self.end = 0
+        self._write_header(secrets.token_hex(16))
+        self._begin(None)
+
+    def _write_header(self, journal: str) -> None:
+        self.journal = journal
+        header = JournalHeader(
+            ts=time.time(),
+            version=VERSION,
+            journal=journal,
+            role=self.role,
+            run_id=self.run_id,
+            client_id=self.client_id,
+            base=self._base,
+        )
+        self._write_or_undo(encode(header))
+
+    def _begin(self, recovery: Recovery | None) -> None:
+        for line in self._on_open(self, recovery) if self._on_open else ():
+            self._write_or_undo(line)
+
+    def _write_or_undo(self, line: bytes) -> None:
+        written = os.write(self._fd, line)
+        if written != len(line):
+            os.ftruncate(self._fd, self.end - self._base)
+            raise OSError(f"only {written} of {len(line)} bytes fitted")
+        self.end += written
+
+    def _roll(self) -> None:
+        """Go on in a new file; the closed one may be removed once everybody has read it."""
+        old_fd, old_base = self._fd, self._base
+        segment = segment_path(self.path, self.end)
+        try:
+            self._fd = os.open(segment, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
+            try_lock(self._fd)
+            self._base = self.end
+            self._write_header(self.journal)
+        except OSError as error:
+            # Recording goes on in the old file; the next line tries again.
+            if self._fd != old_fd:
+                os.close(self._fd)
+                segment.unlink(missing_ok=True)
+            self._fd, self._base = old_fd, old_base
+            logger.warning("fedsight: could not roll %s to a new file: %s", self.path, error)
+            self._roll_bytes *= 2
+            return
+        os.fsync(old_fd)
+        os.close(old_fd)
+
+    def _reopen(self) -> bool:
+        if self._closed or time.monotonic() < self._retry_at:
+            return False
+        return self._try_open()
+
+    # ── trouble ───────────────────────────────────────────────────────────────────────────────
+
+    def _note_loss(self, error: OSError) -> None:
+        self.num_lost += 1
+        self._say_failing(error)
+
+    def _say_failing(self, error: OSError) -> None:
+        if not self._was_failing:
+            self._was_failing = True
+            logger.warning(
+                "fedsight: cannot record to %s: %s. Training goes on; events are not recorded until this is mended.",
+                self.path,
+                error,
+            )
+
+    def _note_recovery(self) -> None:
+        self._was_failing = False
+        missing = self.num_lost - self._num_lost_before
+        self._num_lost_before = self.num_lost
+        logger.warning("fedsight: recording to %s again; %d events were not recorded.", self.path, missing)
+
+    def _close_fd(self) -> None:
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+    def _forget_after_fork(self) -> None:
+        """In a forked child: the file is the parent's. The first call here opens a journal beside it."""
+        self._forked = True
+        self._lock = threading.Lock()
+        self._syncer = None
+        self._close_fd()
+        self.num_lost = self._num_lost_before = 0
+        self._retry_at = 0.0
+
+
+class _Syncer:
+    """A thread that calls fsync, so that no log call waits for a disk."""
+
+    def __init__(self) -> None:
+        self._wake = threading.Event()
+        self._stopping = False
+        self._fd = -1
+        self._thread = threading.Thread(target=self._run, name="fedsight-sync", daemon=True)
+        self._thread.start()
+
+    def ask(self, fd: int) -> None:
+        self._fd = fd
+        self._wake.set()
+
+    def _run(self) -> None:
+        while True:
+            self._wake.wait()
+            self._wake.clear()
+            if self._stopping:
+                return
+            try:
+                # A descriptor of its own: the writer may roll and close the other meanwhile.
+                fd = os.dup(self._fd)
+            except OSError:
+                continue  # rolled a moment ago, which synced it
+            try:
+                os.fdatasync(fd)
+            except OSError as error:
+                logger.warning("fedsight: the journal could not be synced to disk: %s", error)
+            finally:
+                os.close(fd)
+
+    def stop(self) -> None:
+        self._stopping = True
+        self._wake.set()
+        self._thread.join()
+
+
+_writers: weakref.WeakSet[JournalWriter] = weakref.WeakSet()
+
+
+def _after_fork_in_child() -> None:
+    for writer in list(_writers):
+        writer._forget_after_fork()  # noqa: SLF001 - one module's own business
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)
