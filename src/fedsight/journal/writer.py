@@ -35,6 +35,7 @@ class JournalWriter:
     opens a journal beside it. A disk that is full or a folder that can't be written costs events,
     which `num_lost` counts, but never raises: recording goes on when it can again.
 
+    must_be_new: raise `FileExistsError` where the journal exists.
     durability: "process" survives the death of this process; "disk" also that of the machine, by
         one `fdatasync` a line.
     on_open: called with what was found, whenever a journal was opened (again after a failure or a
@@ -48,6 +49,7 @@ class JournalWriter:
         role: Role,
         run_id: str | None,
         client_id: str | None = None,
+        must_be_new: bool = False,
         durability: Durability = "process",
         roll_bytes: int = ROLL_BYTES,
         on_open: Callable[[JournalWriter, Recovery | None], list[bytes]] | None = None,
@@ -74,7 +76,9 @@ class JournalWriter:
         self._syncer: _Syncer | None = None
         _writers.add(self)
         with self._lock:
-            self._try_open()
+            if must_be_new and path.exists():
+                raise FileExistsError(path)
+            self._try_open(os.O_EXCL if must_be_new else 0)
 
     # ── appending ─────────────────────────────────────────────────────────────────────────────
 
@@ -128,22 +132,24 @@ class JournalWriter:
 
     # ── opening ───────────────────────────────────────────────────────────────────────────────
 
-    def _try_open(self) -> bool:
+    def _try_open(self, exclusive: int = 0) -> bool:
         try:
-            self._open()
+            self._open(exclusive)
         except OSError as error:
+            if exclusive and isinstance(error, FileExistsError):
+                raise
             self._close_fd()
             self._retry_at = time.monotonic() + _RETRY_SEC
             self._say_failing(error)
             return False
         return True
 
-    def _open(self) -> None:
+    def _open(self, exclusive: int) -> None:
         self._wanted.parent.mkdir(parents=True, exist_ok=True)
         found = segments(self._wanted)
         self.path = self._wanted
         self._base, newest = found[-1] if found else (0, self._wanted)
-        self._fd = os.open(newest, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        self._fd = os.open(newest, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | exclusive, 0o644)
         if self._forked or not try_lock(self._fd):
             self._open_beside()
             return

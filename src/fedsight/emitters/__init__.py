@@ -1,0 +1,37 @@
+"""Where a run's events go besides its journal. Each emitter follows the journal at its own pace."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Protocol, runtime_checkable
+
+from fedsight.emitters.collector import CollectorEmitter
+
+__all__ = ["CollectorEmitter", "Emitter", "emitters_from_environment"]
+
+
+@runtime_checkable
+class Emitter(Protocol):
+    """What a run asks of an emitter. None of these may raise or wait, `drain` apart."""
+
+    def attach(self, path: Path) -> None:
+        """Follow the journal that starts at `path`, from where this destination got to."""
+
+    def drain(self, timeout_sec: float) -> bool:
+        """Wait until all attached journals, whose writers are done, are delivered. False: not in time."""
+
+    def pending(self) -> str:
+        """A sentence on what is not delivered yet, and why."""
+
+    def sync_command(self, path: Path) -> str:
+        """The shell command that delivers the rest."""
+
+
+def emitters_from_environment(given: Sequence[object]) -> list[Emitter]:
+    """A `CollectorEmitter` where `FEDSIGHT_COLLECTOR` names a collector and none is `given`."""
+    url = os.environ.get("FEDSIGHT_COLLECTOR")
+    if not url or any(isinstance(each, CollectorEmitter) for each in given):
+        return []
+    return [CollectorEmitter(url)]

@@ -1,0 +1,277 @@
+"""Shipping journals to a collector: the raw bytes from the collector's own offset on.
+
+What guards from doubles: the collector takes bytes only at the offset where it is, so a batch that
+comes again is refused and the sender goes on from where the collector says. Nothing is kept here.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import random
+import threading
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import msgspec
+
+from fedsight.emitters.wire import CollectorConnection, Moved, Unreachable
+from fedsight.errors import FedsightError, JournalError, UsageError
+from fedsight.events import Log, RunEnd, encode
+from fedsight.journal import JournalReader, JournalWriter, Recovery, list_journals, read_header, writer_alive
+from fedsight.journal.retake import Retake
+
+logger = logging.getLogger("fedsight")
+
+HEARTBEAT_SEC = 10.0
+_BLOCK_BYTES = 1 << 20
+_SHORTEST_WAIT_SEC = 0.02
+_LONGEST_WAIT_SEC = 0.25
+_FIRST_BACKOFF_SEC = 0.2
+_LONGEST_BACKOFF_SEC = 10.0
+
+
+class CollectorEmitter:
+    """Ships a run's journal to a collector (`fedsight serve`) while it is written.
+
+    url: such as "http://127.0.0.1:8083"; default `FEDSIGHT_COLLECTOR`. token: default
+    `FEDSIGHT_TOKEN`. timeout_sec: for one request. Raises `UsageError` where no URL is known.
+    """
+
+    def __init__(self, url: str | None = None, token: str | None = None, *, timeout_sec: float = 30.0) -> None:
+        url = url or os.environ.get("FEDSIGHT_COLLECTOR")
+        if not url:
+            raise UsageError(
+                "url", "CollectorEmitter needs the collector's url (or FEDSIGHT_COLLECTOR in the environment)."
+            )
+        CollectorConnection(url, token, timeout_sec).close()  # a URL that can't be meant is said now, not in a thread
+        self.url = url
+        self._token = token if token is not None else os.environ.get("FEDSIGHT_TOKEN")
+        self._timeout_sec = timeout_sec
+        self._shipments: list[Shipment] = []
+        self._pid = os.getpid()
+
+    def attach(self, path: Path) -> None:
+        """Ship the journal that starts at `path`, in a thread of its own."""
+        if os.getpid() != self._pid:  # the parent's threads did not come along with the fork
+            self._pid = os.getpid()
+            self._shipments = []
+        shipment = Shipment(path, CollectorConnection(self.url, self._token, self._timeout_sec))
+        self._shipments.append(shipment)
+        threading.Thread(target=shipment.run, name="fedsight-collector", daemon=True).start()
+
+    def drain(self, timeout_sec: float) -> bool:
+        """Wait until all is acknowledged, `timeout_sec` at most."""
+        deadline = time.monotonic() + timeout_sec
+        for shipment in self._shipments:
+            shipment.hurry.set()
+            shipment.done.wait(max(0.0, deadline - time.monotonic()))
+        finished = all(shipment.complete for shipment in self._shipments)
+        for shipment in self._shipments:
+            shipment.stop.set()
+        return finished
+
+    def pending(self) -> str:
+        """What the collector has not acknowledged yet, and why."""
+        missing = sum(shipment.pending_bytes() for shipment in self._shipments)
+        why = next((shipment.trouble for shipment in self._shipments if shipment.trouble), "it is slow")
+        return f"{missing} bytes are not at the collector {self.url} yet ({why})"
+
+    def sync_command(self, path: Path) -> str:
+        """How to deliver the rest."""
+        return f"fedsight sync {path} --url {self.url}"
+
+
+class Shipment:
+    """One journal on its way to one collector."""
+
+    def __init__(self, path: Path, connection: CollectorConnection) -> None:
+        self.path = path
+        self.offset = 0
+        self.sent_bytes = 0
+        self.trouble: str | None = None
+        self.complete = False
+        self.hurry = threading.Event()
+        self.stop = threading.Event()
+        self.done = threading.Event()
+        self._connection = connection
+        self._backoff_sec = _FIRST_BACKOFF_SEC
+        self._retake: Retake | None = None
+
+    def run(self) -> None:
+        """Ship until the writer is gone and all is acknowledged; survive whatever the network does."""
+        try:
+            while not self.stop.is_set():
+                try:
+                    self._ship()
+                except Unreachable as error:
+                    self._wait_out(str(error), error.retry_after_sec)
+                except Moved:
+                    self.stop.wait(_SHORTEST_WAIT_SEC)
+                else:
+                    return
+        except (FedsightError, OSError) as error:
+            self.trouble = str(error)
+            logger.warning("fedsight: %s is no longer shipped: %s", self.path, error)
+        finally:
+            self._connection.close()
+            self.done.set()
+
+    def _wait_out(self, trouble: str, retry_after_sec: float | None) -> None:
+        if self.trouble is None:
+            logger.warning("fedsight: the collector can't take events now (%s); they are kept and sent later.", trouble)
+        self.trouble = trouble
+        wait_sec = retry_after_sec if retry_after_sec is not None else self._backoff_sec * random.uniform(0.5, 1.0)
+        self._backoff_sec = min(self._backoff_sec * 2, _LONGEST_BACKOFF_SEC)
+        if self.hurry.is_set():  # somebody waits for the end: knock more often
+            wait_sec = min(wait_sec, 1.0)
+        self.stop.wait(wait_sec)
+
+    def _ship(self) -> None:
+        retake = self._agree()
+        with JournalReader(self.path, self.offset) as reader:
+            wait_sec = _SHORTEST_WAIT_SEC
+            last_sent_sec = time.monotonic()
+            while not self.stop.is_set():
+                # Asked before reading: what the writer wrote before it went is then surely read.
+                writer_gone = (self.hurry.is_set() or wait_sec >= _LONGEST_WAIT_SEC) and not writer_alive(self.path)
+                start, data = reader.read(_BLOCK_BYTES)
+                if data or time.monotonic() - last_sent_sec > HEARTBEAT_SEC:
+                    self.offset = self._connection.post(retake.journal, start, retake.translate(data))
+                    last_sent_sec = time.monotonic()
+                    if self.offset != start + len(data):
+                        raise Moved
+                    self._note_success(len(data))
+                if data:
+                    wait_sec = _SHORTEST_WAIT_SEC
+                elif writer_gone:
+                    self.complete = True
+                    return
+                else:
+                    self._wait_for_more(wait_sec)
+                    wait_sec = min(wait_sec * 1.5, _LONGEST_WAIT_SEC)
+
+    def _wait_for_more(self, wait_sec: float) -> None:
+        if self.hurry.is_set():
+            self.stop.wait(_SHORTEST_WAIT_SEC)
+        else:
+            self.hurry.wait(wait_sec)
+
+    def _agree(self) -> Retake:
+        """Find the offset from which the collector goes on, and that it has the same bytes before it."""
+        journal = read_header(self.path).journal
+        retake = self._retake or Retake(journal, 0)
+        while True:
+            known = self._connection.where(retake.journal)
+            if known is None or not known.offset or retake.line_hash(self.path, known.offset) == known.last_line:
+                self.offset = known.offset if known else 0
+                self._retake = retake
+                return retake
+            logger.warning(
+                "fedsight: the collector holds other lines of journal %s than %s does (the file was lost, cut or "
+                "copied back): it is sent as a new journal.",
+                retake.journal,
+                self.path,
+            )
+            retake = Retake(journal, retake.number + 1)
+
+    def _note_success(self, num_bytes: int) -> None:
+        self.sent_bytes += num_bytes
+        self._backoff_sec = _FIRST_BACKOFF_SEC
+        if self.trouble is not None:
+            logger.warning("fedsight: the collector takes events again.")
+            self.trouble = None
+
+    def pending_bytes(self) -> int:
+        """Bytes of the journal that are not acknowledged."""
+        try:
+            with JournalReader(self.path, self.offset) as reader:
+                count = 0
+                while data := reader.read()[1]:
+                    count += len(data)
+                return count
+        except (JournalError, OSError):
+            return 0
+
+
+class SyncResult(msgspec.Struct):
+    """What became of one journal: `error` is None when the collector has all of it."""
+
+    path: Path
+    offset: int
+    sent_bytes: int
+    error: str | None = None
+
+
+def sync(
+    paths: Sequence[Path],
+    url: str,
+    token: str | None = None,
+    *,
+    timeout_sec: float = 30.0,
+    on_done: Callable[[SyncResult], None] | None = None,
+) -> list[SyncResult]:
+    """Deliver what earlier processes could not: each journal (or all in a folder) up to its end.
+
+    A journal whose writer is dead and whose run never ended is first ended as killed. Gives up on a
+    journal when the collector can't be reached for `timeout_sec`.
+    """
+    files: list[Path] = []
+    for path in paths:
+        files += list_journals(path) if path.is_dir() else [path]
+    results = []
+    for path in files:
+        result = _sync_one(path, url, token, timeout_sec)
+        results.append(result)
+        if on_done:
+            on_done(result)
+    return results
+
+
+def _sync_one(path: Path, url: str, token: str | None, timeout_sec: float) -> SyncResult:
+    try:
+        end_dead_run(path)
+        alive = writer_alive(path)
+        shipment = Shipment(path, CollectorConnection(url, token, timeout_sec))
+        shipment.hurry.set()
+        worker = threading.Thread(target=shipment.run, name="fedsight-sync", daemon=True)
+        worker.start()
+        last_offset, deadline = -1, time.monotonic() + timeout_sec
+        while not shipment.done.wait(0.1):
+            if shipment.offset != last_offset:
+                last_offset, deadline = shipment.offset, time.monotonic() + timeout_sec
+            # A live writer has no end to wait for: all of it so far is enough.
+            if (alive and shipment.sent_bytes and not shipment.pending_bytes()) or time.monotonic() > deadline:
+                break
+        shipment.stop.set()
+        worker.join(1.0)
+        missing = shipment.pending_bytes()
+        error = None
+        if missing or shipment.trouble:
+            error = shipment.trouble or f"{missing} bytes are still to be delivered"
+        return SyncResult(path, shipment.offset, shipment.sent_bytes, error)
+    except (FedsightError, OSError) as error:
+        return SyncResult(path, 0, 0, str(error))
+
+
+def end_dead_run(path: Path) -> None:
+    """Cut a torn line off, and end as killed a run whose process died. Leaves a live writer's journal alone."""
+    header = read_header(path)
+    if header.role not in ("server", "client") or writer_alive(path) or not os.access(path, os.W_OK):
+        return
+
+    def closing_lines(_: JournalWriter, recovery: Recovery | None) -> list[bytes]:
+        if recovery is None or not (recovery.open_run or recovery.torn_bytes):
+            return []
+        lines = []
+        if recovery.torn_bytes:
+            message = f"A crash had torn the last line: {recovery.torn_bytes} bytes were cut off."
+            lines.append(encode(Log(ts=time.time(), component="journal", event="recovered", message=message)))
+        if recovery.open_run:
+            lines.append(encode(RunEnd(ts=time.time(), status="killed", error="The process ended without a word.")))
+        return lines
+
+    JournalWriter(
+        path, role=header.role, run_id=header.run_id, client_id=header.client_id, on_open=closing_lines
+    ).close()

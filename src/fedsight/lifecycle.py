@@ -1,0 +1,59 @@
+"""How a run ends when nobody says so: at the interpreter's end, by its exception or Ctrl-C."""
+
+from __future__ import annotations
+
+import atexit
+import sys
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from fedsight.events import RunStatus
+
+if TYPE_CHECKING:
+    from fedsight.run import Run
+
+_open_runs: list[Run] = []
+_uncaught: BaseException | None = None
+_installed = False
+
+
+def status_after(error: BaseException | None) -> tuple[RunStatus, str | None]:
+    """The status of a run that ended with `error`, and what to say of it."""
+    if error is None or (isinstance(error, SystemExit) and error.code in (None, 0)):
+        return "finished", None
+    if isinstance(error, KeyboardInterrupt):
+        return "killed", "KeyboardInterrupt"
+    return "failed", f"{type(error).__name__}: {error}"[:1000]
+
+
+def watch(run: Run) -> None:
+    """End `run` with the process, if it hasn't ended by then."""
+    _install()
+    _open_runs.append(run)
+
+
+def forget(run: Run) -> None:
+    """The run has ended by itself."""
+    if run in _open_runs:
+        _open_runs.remove(run)
+
+
+def _install() -> None:
+    global _installed
+    if _installed:
+        return
+    _installed = True
+    atexit.register(_end_open_runs)
+    earlier_hook = sys.excepthook
+
+    def remember(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+        global _uncaught
+        _uncaught = error
+        earlier_hook(kind, error, trace)
+
+    sys.excepthook = remember
+
+
+def _end_open_runs() -> None:
+    for run in _open_runs:
+        run.finish(*status_after(_uncaught))

@@ -1,0 +1,445 @@
+"""`Run`: what a training process talks to. Every call appends one line to a journal and returns."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import logging
+import os
+import secrets
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from fedsight import lifecycle
+from fedsight.emitters import Emitter, emitters_from_environment
+from fedsight.errors import RunFinished, UsageError
+from fedsight.events import (
+    MAX_LINE_BYTES,
+    Checkpoint,
+    ClientEvent,
+    ClientUpdate,
+    Event,
+    Log,
+    Metric,
+    Role,
+    RoundEnd,
+    RoundStart,
+    RunEnd,
+    RunStart,
+    RunStatus,
+    ServerInfo,
+    Text,
+    encode,
+)
+from fedsight.fields import client_id_of, number_of, plain_json, repair, round_of, sort_fields
+from fedsight.journal import JournalWriter, Recovery, journal_path
+from fedsight.journal.writer import Durability
+from fedsight.oversize import fit
+
+logger = logging.getLogger("fedsight")
+
+DRAIN_SEC = 30.0
+
+_UPDATE_TEXTS = frozenset({"status", "city", "country"})
+_UPDATE_NUMBERS = (
+    frozenset(ClientUpdate.__struct_fields__)
+    - _UPDATE_TEXTS
+    - {"client_id", "round", "base_round", "metrics", "extra", "ts"}
+)
+_ROUND_NUMBERS = frozenset(RoundEnd.__struct_fields__) - {"round", "algorithm_metadata", "metrics", "extra", "ts"}
+_SERVER_TEXTS = frozenset({"city", "country", "host", "protocol"})
+_SERVER_NUMBERS = frozenset({"lat", "lng"})
+_NO_NAMES: frozenset[str] = frozenset()
+
+
+class Run:
+    """One training, recorded to `<runs_dir>/<run_id>.jsonl`.
+
+    Use it as a context manager, or call `finish()`. A process that ends without it leaves a run
+    that is `finished` after a normal end, `failed` after an exception nobody caught, and `killed`
+    after Ctrl-C or a kill.
+
+    run_id: made up when None. Where the id exists already, the run becomes `<id>-2`, and so on,
+        unless `resume` is true, which goes on with it.
+    config: hyperparameters; anything that has a JSON form, nested.
+    emitters: where else the events go (`fedsight.emitters`); each follows the journal in its own
+        thread. With `FEDSIGHT_COLLECTOR` set, a `CollectorEmitter` is added.
+    verbose: print a line at the start, each round and the end to standard error.
+    durability: "process" (default) survives `kill -9`; "disk" syncs every call to the disk too.
+
+    Raises `UsageError` for a run or client id that can't be meant. Nothing that goes wrong while
+    recording raises: it is logged once and counted in `num_not_recorded`.
+    """
+
+    def __init__(
+        self,
+        run_id: str | None = None,
+        algorithm: str | None = "FedAvg",
+        config: dict[str, Any] | None = None,
+        emitters: Sequence[Emitter] | None = None,
+        verbose: bool = True,
+        *,
+        project: str = "default",
+        framework: str | None = None,
+        tags: dict[str, str] | None = None,
+        runs_dir: str | Path = "runs",
+        resume: bool = False,
+        durability: Durability = "process",
+        client_id: str | int | None = None,
+    ) -> None:
+        self.algorithm = algorithm
+        self.config = config or {}
+        self.verbose = verbose
+        self.status: RunStatus | None = None
+        self.emitters = [*(emitters or []), *emitters_from_environment(emitters or [])]
+        for emitter in self.emitters:
+            if not isinstance(emitter, Emitter):
+                raise UsageError("emitters", f"emitters must hold emitters (see fedsight.emitters), not {emitter!r}.")
+        if durability not in ("process", "disk"):
+            raise UsageError("durability", f"durability must be 'process' or 'disk', not {durability!r}.")
+        self.client_id = None if client_id is None else client_id_of(client_id)
+        if run_id is not None and not isinstance(run_id, (str, int)):
+            raise UsageError("run_id", f"run_id must be a string, not {run_id!r}.")
+        self._started_sec = time.monotonic()
+        self._round: int | None = None
+        self._round_started_sec: dict[int, float] = {}
+        self._background: list[threading.Thread] = []
+        self._finish_lock = threading.Lock()
+        self._pid = os.getpid()
+        self._start = RunStart(
+            ts=time.time(),
+            run_id="",
+            project=str(project),
+            algorithm=None if algorithm is None else str(algorithm),
+            framework=framework,
+            config=plain_json(self.config) or None,
+            tags=None if tags is None else {str(key): str(value) for key, value in tags.items()},
+            resumed=resume,
+            host=socket.gethostname(),
+            pid=self._pid,
+        )
+        wanted = str(run_id) if run_id not in (None, "") else _new_run_id()
+        self._writer = self._open_journal(Path(runs_dir), wanted, resume, durability)
+        self._append = self._writer.append
+        lifecycle.watch(self)
+        if self.client_id is None:
+            self._say(f"run {self.run_id} ({algorithm or 'no algorithm given'}) → {self._writer.path}")
+
+    # ── the journal ───────────────────────────────────────────────────────────────────────────
+
+    def _open_journal(self, folder: Path, wanted: str, resume: bool, durability: Durability) -> JournalWriter:
+        role: Role = "server" if self.client_id is None else "client"
+        # A site that joins again goes on with its own journal; a run of its own never mixes with an older one.
+        must_be_new = role == "server" and not resume
+        number = 1
+        while True:
+            self.run_id = wanted if number == 1 else f"{wanted}-{number}"
+            self._start.run_id = self.run_id
+            try:
+                writer = JournalWriter(
+                    journal_path(folder, self.run_id, self.client_id),
+                    role=role,
+                    run_id=self.run_id,
+                    client_id=self.client_id,
+                    durability=durability,
+                    must_be_new=must_be_new,
+                    on_open=self._on_open,
+                )
+            except FileExistsError:
+                number += 1
+                continue
+            if number > 1:
+                logger.warning(
+                    "fedsight: run %r exists already: this one is %r. Pass resume=True to go on with the old one.",
+                    wanted,
+                    self.run_id,
+                )
+            return writer
+
+    def _on_open(self, writer: JournalWriter, recovery: Recovery | None) -> list[bytes]:
+        """The lines that a journal begins, or goes on, with."""
+        lines = []
+        if recovery is not None and recovery.torn_bytes:
+            message = f"A crash had torn the last line: {recovery.torn_bytes} bytes were cut off."
+            lines.append(encode(Log(ts=time.time(), component="journal", event="recovered", message=message)))
+        if recovery is not None and recovery.open_run:
+            lines.append(encode(RunEnd(ts=time.time(), status="killed", error="The process ended without a word.")))
+        if not writer.is_copy:
+            lines.append(fit(self._start, encode(self._start)))
+        for emitter in self.emitters:
+            emitter.attach(writer.path)
+        return lines
+
+    @property
+    def path(self) -> Path:
+        """The journal's (first) file."""
+        return self._writer.path
+
+    @property
+    def num_not_recorded(self) -> int:
+        """Events that could not be written."""
+        return self._writer.num_lost
+
+    def _record(self, event: Event) -> None:
+        if self.status is not None:
+            raise RunFinished(
+                f"Run {self.run_id!r} has ended ({self.status}). Start another with fedsight.init(), "
+                "or go on with it: fedsight.init(run_id=…, resume=True)."
+            )
+        try:
+            line = encode(event)
+        except (OverflowError, UnicodeError):
+            repair(event)
+            line = encode(event)
+        if len(line) > MAX_LINE_BYTES:
+            line = fit(event, line)
+        self._append(line)
+
+    # ── what happens in a training ────────────────────────────────────────────────────────────
+
+    def round_start(self, round: int, selected: Sequence[str | int] | None = None) -> None:
+        """A round begins. `selected`: ids of the clients asked to take part, where known."""
+        number = round_of(round)
+        self._round = number
+        self._round_started_sec[number] = time.monotonic()
+        ids = None if selected is None else [client_id_of(each) for each in selected]
+        self._record(RoundStart(ts=time.time(), round=number, selected=ids))
+
+    def log_client_update(
+        self, client_id: str | int | None = None, round: int | None = None, base_round: int | None = None, **fields: Any
+    ) -> None:
+        """What one client contributed to a round.
+
+        round: the current one when None. base_round: the round of the model it trained on; in
+        asynchronous FL, `staleness = round - base_round`. fields: the metadata contract
+        (docs/events.md) and whatever else is worth keeping.
+        """
+        if type(client_id) is not str or not client_id:
+            client_id = self.client_id if client_id is None and self.client_id else client_id_of(client_id)
+        if round is None:
+            round = self._round
+        elif type(round) is not int or round < 0:
+            round = round_of(round)
+        if base_round is not None and (type(base_round) is not int or base_round < 0):
+            base_round = round_of(base_round, "base_round")
+        known, more, extra = sort_fields(fields, _UPDATE_NUMBERS, _UPDATE_TEXTS)
+        self._record(
+            ClientUpdate(
+                ts=time.time(),
+                client_id=client_id,
+                round=round,
+                base_round=base_round,
+                metrics=more,
+                extra=extra,
+                **known,
+            )
+        )
+
+    def log_round(
+        self,
+        round: int,
+        *,
+        global_accuracy: float | None = None,
+        global_loss: float | None = None,
+        num_selected: int | None = None,
+        num_stragglers: int | None = None,
+        num_failures: int | None = None,
+        total_bytes_up: int | None = None,
+        total_bytes_down: int | None = None,
+        gradient_norm_dispersion: float | None = None,
+        gradient_divergence: float | None = None,
+        aggregation_time_sec: float | None = None,
+        algorithm_metadata: dict[str, Any] | None = None,
+        **metrics: Any,
+    ) -> None:
+        """A round is over. Further keywords are kept as the round's own metrics.
+
+        What isn't given here is derived from the clients' updates where that is possible.
+        `gradient_divergence` is the older name of `gradient_norm_dispersion`.
+        """
+        number = round_of(round)
+        started = self._round_started_sec.pop(number, None)
+        if gradient_norm_dispersion is None:
+            gradient_norm_dispersion = gradient_divergence
+        metrics.update(
+            global_accuracy=global_accuracy,
+            global_loss=global_loss,
+            num_selected=num_selected,
+            num_stragglers=num_stragglers,
+            num_failures=num_failures,
+            total_bytes_up=total_bytes_up,
+            total_bytes_down=total_bytes_down,
+            gradient_norm_dispersion=gradient_norm_dispersion,
+            aggregation_time_sec=aggregation_time_sec,
+        )
+        if started is not None:
+            metrics.setdefault("round_duration_sec", time.monotonic() - started)
+        known, more, extra = sort_fields(metrics, _ROUND_NUMBERS, _NO_NAMES)
+        event = RoundEnd(
+            ts=time.time(),
+            round=number,
+            algorithm_metadata=plain_json(algorithm_metadata) or None,
+            metrics=more,
+            extra=extra,
+            **known,
+        )
+        self._record(event)
+        self._writer.sync_soon()
+        self._say_round(event)
+
+    def log_dropout(self, round: int, client_id: str | int, reason: str | None = None) -> None:
+        """A client left in the midst of a round."""
+        self._log_client_event("dropout", round, client_id, reason)
+
+    def log_comm_failure(self, round: int, client_id: str | int, reason: str | None = None) -> None:
+        """A client could not be reached, or its answer did not arrive."""
+        self._log_client_event("comm_failure", round, client_id, reason)
+
+    def _log_client_event(self, event: Any, round_: int, client_id: str | int, reason: str | None) -> None:
+        self._record(
+            ClientEvent(
+                ts=time.time(),
+                event=event,
+                client_id=client_id_of(client_id),
+                round=round_of(round_),
+                reason=None if reason is None else str(reason),
+            )
+        )
+
+    def log_checkpoint(self, round: int, path: str | Path, **metadata: Any) -> None:
+        """A model file was written. Its SHA-256 is computed in the background and recorded after it."""
+        file = Path(path)
+        event = Checkpoint(ts=time.time(), path=str(path), round=round_of(round), metadata=plain_json(metadata) or None)
+        try:
+            event.size_bytes = file.stat().st_size
+        except OSError as error:
+            logger.warning("fedsight: the checkpoint %s can't be read: %s", path, error)
+            self._record(event)
+            return
+        self._record(event)
+        if file.is_file():
+            self._in_background(lambda: self._record_hash(event, file))
+
+    def _record_hash(self, event: Checkpoint, file: Path) -> None:
+        try:
+            with file.open("rb") as stream:
+                event.sha256 = _sha256(stream.read)
+            self._record(event)
+        except (OSError, RunFinished) as error:
+            logger.warning("fedsight: no SHA-256 of the checkpoint %s: %s", file, error)
+
+    def set_server_metadata(self, **metadata: Any) -> None:
+        """Where and what the server is: `lat`, `lng`, `city`, `country`, `host`, `protocol`, anything else."""
+        known, more, extra = sort_fields(metadata, _SERVER_NUMBERS, _SERVER_TEXTS)
+        self._record(ServerInfo(ts=time.time(), metrics=more, extra=extra, **known))
+
+    def log_metric(self, key: str, value: Any, step: int | None = None) -> None:
+        """One point of a curve against steps, finer than rounds.
+
+        Raises `UsageError` where `value` is no number.
+        """
+        number = number_of(value)
+        if number is None:
+            raise UsageError("value", f"log_metric({key!r}) needs a number, not {value!r}.")
+        step = None if step is None else round_of(step, "step")
+        self._record(Metric(ts=time.time(), key=str(key), value=float(number), step=step, client_id=self.client_id))
+
+    def log_text(self, text: str, round: int | None = None) -> None:
+        """A note, to be read beside the run."""
+        number = None if round is None else round_of(round)
+        self._record(Text(ts=time.time(), text=str(text), round=number, client_id=self.client_id))
+
+    # ── the end ───────────────────────────────────────────────────────────────────────────────
+
+    def finish(
+        self, status: RunStatus = "finished", error: str | None = None, *, timeout_sec: float = DRAIN_SEC
+    ) -> None:
+        """End the run and wait, `timeout_sec` at most, until its emitters have delivered everything.
+
+        Called again, it does nothing. What could not be delivered is said, with the command that
+        delivers it.
+        """
+        if status not in ("finished", "failed", "killed"):
+            raise UsageError("status", f"status must be 'finished', 'failed' or 'killed', not {status!r}.")
+        with self._finish_lock:
+            if self.status is not None or os.getpid() != self._pid:
+                return
+            for thread in self._background:
+                thread.join()
+            self._record(
+                RunEnd(
+                    ts=time.time(),
+                    status=status,
+                    error=error,
+                    duration_sec=time.monotonic() - self._started_sec,
+                    num_not_recorded=self.num_not_recorded or None,
+                )
+            )
+            self.status = status
+        lifecycle.forget(self)
+        # The lock on the file is let go first: emitters then know that nothing more will come.
+        self._writer.close()
+        self._drain(timeout_sec)
+        if self.num_not_recorded:
+            logger.warning("fedsight: %d events of run %s were not recorded.", self.num_not_recorded, self.run_id)
+        if self.client_id is None:
+            self._say(f"run {self.run_id} {status} after {time.monotonic() - self._started_sec:.1f} s")
+
+    def _drain(self, timeout_sec: float) -> None:
+        deadline = time.monotonic() + timeout_sec
+        for emitter in self.emitters:
+            if not emitter.drain(max(0.0, deadline - time.monotonic())):
+                logger.warning(
+                    "fedsight: %s. Deliver the rest later with: %s", emitter.pending(), emitter.sync_command(self.path)
+                )
+
+    def __enter__(self) -> Run:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.finish(*lifecycle.status_after(error))
+
+    # ── small things ──────────────────────────────────────────────────────────────────────────
+
+    def _in_background(self, work: Callable[[], None]) -> None:
+        thread = threading.Thread(target=work, name="fedsight-checkpoint", daemon=True)
+        self._background = [each for each in self._background if each.is_alive()]
+        self._background.append(thread)
+        thread.start()
+
+    def _say(self, text: str) -> None:
+        if self.verbose:
+            with contextlib.suppress(OSError, ValueError):  # a closed terminal is no reason to stop
+                print(f"fedsight: {text}", file=sys.stderr)
+
+    def _say_round(self, event: RoundEnd) -> None:
+        if not self.verbose:
+            return
+        parts = [
+            f"{name} {value:.4f}"
+            for name, value in (("accuracy", event.global_accuracy), ("loss", event.global_loss))
+            if value is not None
+        ]
+        if event.round_duration_sec is not None:
+            parts.append(f"{event.round_duration_sec:.2f} s")
+        self._say(f"round {event.round}" + (": " + ", ".join(parts) if parts else ""))
+
+
+def _new_run_id() -> str:
+    """Never from `random`: a seeded training would repeat it, and we would disturb its stream."""
+    return time.strftime("run-%Y%m%d-%H%M%S-", time.gmtime()) + secrets.token_hex(2)
+
+
+def _sha256(read: Callable[[int], bytes]) -> str:
+    digest = hashlib.sha256()
+    while block := read(1 << 20):
+        digest.update(block)
+    return digest.hexdigest()
