@@ -38,15 +38,13 @@ class Part(msgspec.Struct):
     pace_sec: float = 0.2
     asynchronous: bool = False
     poison_from: int | None = None
-    poison_factor: float = -6.0
+    poison_factor: float = -5.0
     away_from: int | None = None
     away_until: int | None = None
     link_fails_in: tuple[int, ...] = ()
 
 
-def assign_parts(
-    cities: Sequence[City], num_samples: Sequence[int], *, num_rounds: int, speed: float
-) -> list[Part]:
+def assign_parts(cities: Sequence[City], num_samples: Sequence[int], *, num_rounds: int, speed: float) -> list[Part]:
     """A part for each of `cities`, whose clients hold `num_samples`.
 
     The five troubled clients are chosen by how much data they hold, so that the poison has the
@@ -58,14 +56,10 @@ def assign_parts(
     def scaled(round_: int) -> int:
         return max(1, round(round_ * num_rounds / ROUNDS_OF_THE_STORY))
 
-    parts = [
-        Part(city.slug, city, pace_sec=(0.15 + 0.04 * (i % 6)) / speed) for i, city in enumerate(cities)
-    ]
+    parts = [Part(city.slug, city, pace_sec=(0.15 + 0.04 * (i % 6)) / speed) for i, city in enumerate(cities)]
     by_size = sorted(range(len(parts)), key=lambda i: num_samples[i], reverse=True)
     # The largest client stays healthy: one that fails or poisons with a seventh of all data tells another story.
-    poisoner, slow, away, flaky, lagging = (parts[i] for i in by_size[1 : NUM_TROUBLED + 1])
-    poisoner.story = "sends poisoned updates"
-    poisoner.poison_from = scaled(POISON_FROM)
+    slow, away, flaky, lagging, poisoner = (parts[i] for i in by_size[1 : NUM_TROUBLED + 1])
     slow.story = "is slow"
     slow.epochs, slow.pace_sec = 8, 0.22 / speed
     away.story = "drops out and comes back"
@@ -75,4 +69,6 @@ def assign_parts(
     flaky.link_fails_in = tuple(sorted({scaled(r) for r in LINK_FAILS_IN}))
     lagging.story = "lags rounds behind"
     lagging.asynchronous, lagging.epochs, lagging.pace_sec = True, 4, 1.1 / speed
+    poisoner.story = "sends poisoned updates"
+    poisoner.poison_from = scaled(POISON_FROM)
     return parts

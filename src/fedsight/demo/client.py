@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import signal
 import socket
 import sys
 import time
@@ -16,8 +17,10 @@ import fedsight
 from fedsight.demo import model, wire
 from fedsight.demo.cast import Part
 from fedsight.emitters import CollectorEmitter
+from fedsight.events import RunStatus
 
 TIMEOUT_SEC = 30.0
+DRAIN_SEC = 4.0
 NUM_PINGS = 3
 NUM_CONNECT_TRIES = 10
 MAX_BACKOFF_SEC = 1.0
@@ -38,22 +41,25 @@ class Client:
         self._rng = np.random.default_rng()
         self._step = 0
         self._trained_at: list[float] = []
+        self._was_away = False
         self._unrecorded: wire.Update | None = None
 
     def work(self) -> None:
         """Serve until the server stops or is gone for good."""
-        status = "finished"
+        status: RunStatus = "finished"
         try:
             while True:
                 self._work_on_one_connection()
         except Stopped:
             pass
+        except KeyboardInterrupt:
+            status = "killed"
         except OSError as error:
             status = "killed"
             print(f"{self.client_id}: the server is gone: {error}", file=sys.stderr)
         finally:
             if self._run is not None:
-                self._run.finish(status=status)
+                self._run.finish(status, timeout_sec=DRAIN_SEC)
 
     def _work_on_one_connection(self) -> None:
         """Returns when the connection is to be made anew."""
@@ -104,8 +110,8 @@ class Client:
 
     def _train(self, round_: int, base: list[wire.Array]) -> bool:
         self._trained_at.append(time.monotonic())
-        if self.part.away_from is not None and round_ >= self.part.away_from:
-            self._be_away()
+        if self.part.away_from is not None and round_ >= self.part.away_from and not self._was_away:
+            self._be_away(self.part.away_from, self.part.away_until or round_)
             return False
         latency_ms = self._ping()
         trained, update = self._make_update(round_, base, latency_ms)
@@ -117,10 +123,9 @@ class Client:
         self._sent = (self.link.bytes_sent, self.link.bytes_received)
         return True
 
-    def _make_update(
-        self, round_: int, base: model.Weights, latency_ms: float
-    ) -> tuple[model.Weights, wire.Update]:
-        assert self._data is not None and self._run is not None
+    def _make_update(self, round_: int, base: model.Weights, latency_ms: float) -> tuple[model.Weights, wire.Update]:
+        assert self._data is not None
+        assert self._run is not None
         train_x, train_y, held_out_x, held_out_y = self._data
         process = psutil.Process()
         process.cpu_percent()  # its next call answers for the time since this one
@@ -193,15 +198,13 @@ class Client:
         except OSError:
             pass  # the server has given up, as it should
 
-    def _be_away(self) -> None:
-        """Leave, and stay away for as long as the agreed number of rounds is likely to take."""
-        assert self.part.away_from is not None and self.part.away_until is not None
+    def _be_away(self, from_round: int, until_round: int) -> None:
+        """Leave, and stay away for as long as those rounds are likely to take."""
+        self._was_away = True
         self.link.send(wire.Leave("maintenance window"))
         self.link.close()
-        rounds = self.part.away_until - self.part.away_from
         gaps = [b - a for a, b in zip(self._trained_at, self._trained_at[1:], strict=False)]
-        time.sleep(rounds * (median(gaps) if gaps else 1.0))
-        self.part.away_from = None
+        time.sleep((until_round - from_round) * (median(gaps) if gaps else 1.0))
 
 
 def main() -> None:
@@ -211,6 +214,7 @@ def main() -> None:
     parser.add_argument("--port", required=True, type=int)
     parser.add_argument("--client-id", required=True)
     options = parser.parse_args()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     Client(options.host, options.port, options.client_id).work()
 
 

@@ -103,9 +103,7 @@ class Lobby:
     def _serve(self, link: wire.Connection) -> None:
         """One connection, from its hello to its end."""
         try:
-            hello, _ = link.receive(wait_sec=self._timeout_sec)
-            if not isinstance(hello, wire.Hello):
-                raise ValueError(f"expected a hello, got {type(hello).__name__}")
+            hello = self._hello(link)
             link.send(*self._welcome_for(hello))
         except (OSError, ValueError, KeyError, msgspec.MsgspecError):
             link.close()  # whoever this is, it is none of our clients
@@ -126,20 +124,26 @@ class Lobby:
         except (OSError, ValueError, msgspec.MsgspecError) as error:
             self._lose(client_id, link, str(error), left=False)
 
+    def _hello(self, link: wire.Connection) -> wire.Hello:
+        message, _ = link.receive(wait_sec=self._timeout_sec)
+        if not isinstance(message, wire.Hello):
+            raise wire.ProtocolError(f"expected a hello, got {type(message).__name__}")
+        return message
+
     def _take(self, client_id: str, link: wire.Connection, message: wire.Message, arrays: list[wire.Array]) -> bool:
         """Handle one message; True when it was the last."""
         if isinstance(message, wire.Ping):
             link.send(wire.Pong())
         elif isinstance(message, wire.Update):
             if client_id not in self._marks:
-                raise ValueError("an update that nobody asked for")
+                raise wire.ProtocolError("an update that nobody asked for")
             up, down = self._marks[client_id]
             self.news.put(Arrived(client_id, message, arrays, link.bytes_received - up, link.bytes_sent - down))
         elif isinstance(message, wire.Leave):
             self._lose(client_id, link, message.reason, left=True)
             return True
         else:
-            raise ValueError(f"a client may not send {type(message).__name__}")
+            raise wire.ProtocolError(f"a client may not send {type(message).__name__}")
         return False
 
     def _lose(self, client_id: str, link: wire.Connection, reason: str, *, left: bool) -> None:

@@ -10,7 +10,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from types import TracebackType
 
@@ -37,7 +37,7 @@ class Processes:
         self.log_folder.mkdir(parents=True, exist_ok=True)
         with self.log_path(name).open("ab") as log:
             child = subprocess.Popen(
-                [sys.executable, "-m", "fedsight.demo.leash", *command],
+                [sys.executable, "-m", "fedsight.demo.leash", str(os.getpid()), *command],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -57,22 +57,32 @@ class Processes:
             address = ["--host", host, "--port", str(port), "--client-id", client_id]
             self.start(f"client-{client_id}", [sys.executable, "-m", "fedsight.demo.client", *address])
 
-    def stop(self, *, grace_sec: float = GRACE_SEC) -> None:
-        """Wait a moment for each child to end by itself, then end it; the last one started goes first."""
-        for child in reversed(self.children):
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                child.wait(0 if child is self.children[0] else grace_sec)
+    def start_collector(self, port: int, *, data: Path, tokens: Path) -> Collector:
+        """Start `fedsight serve` on a loopback port; it keeps what it is sent in the folder `data`."""
+        serve = ["-c", "from fedsight.cli import main; main()", "serve", "--port", str(port), "--data", str(data)]
+        child = self.start("collector", [sys.executable, *serve], env={"FEDSIGHT_TOKENS": str(tokens)})
+        return Collector(child, f"http://127.0.0.1:{port}", self.log_path("collector"))
+
+    def wait(self, *, but: Collection[subprocess.Popen[bytes]] = (), timeout_sec: float = GRACE_SEC) -> None:
+        """Wait for the children to end by themselves, all `but` some, for `timeout_sec` at most in all."""
+        deadline = time.monotonic() + timeout_sec
         for child in self.children:
+            if child not in but:
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    child.wait(max(0.0, deadline - time.monotonic()))
+
+    def stop(self, *, but: Collection[subprocess.Popen[bytes]] = ()) -> None:
+        """End the children that still run, all `but` some: asked first, killed where they don't listen."""
+        ending = [child for child in self.children if child not in but]
+        for child in ending:
             if child.poll() is None:
                 child.terminate()
-        deadline = time.monotonic() + grace_sec
-        for child in self.children:
-            try:
-                child.wait(max(0.0, deadline - time.monotonic()))
-            except subprocess.TimeoutExpired:
+        self.wait(but=but)
+        for child in ending:
+            if child.poll() is None:
                 child.kill()
                 child.wait()
-        self.children.clear()
+        self.children = [child for child in self.children if child in but]
 
     def __enter__(self) -> Processes:
         return self
@@ -81,3 +91,38 @@ class Processes:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.stop()
+
+
+class Collector:
+    """The collector's process, and its address."""
+
+    def __init__(self, process: subprocess.Popen[bytes], url: str, log: Path) -> None:
+        self.process = process
+        self.url = url
+        self._log = log
+
+    def wait_until_ready(self, timeout_sec: float = COLLECTOR_START_SEC) -> None:
+        """Wait until it answers; raises `RuntimeError` with its last words when it does not."""
+        deadline = time.monotonic() + timeout_sec
+        while not self._answers():
+            if self.process.poll() is not None or time.monotonic() > deadline:
+                words = self._log.read_text(errors="replace")[-LOG_TAIL_CHARS:]
+                raise RuntimeError(f"The collector did not start. The end of {self._log}:\n{words}")
+            time.sleep(0.1)
+
+    def _answers(self) -> bool:
+        try:
+            with urllib.request.urlopen(f"{self.url}/api/v1/status", timeout=5) as answer:
+                return bool(answer.status == 200)
+        except (urllib.error.URLError, OSError):
+            return False
+
+
+def free_port(wanted: int) -> int:
+    """`wanted` where nobody listens there, else any free port."""
+    for port in (wanted, 0):
+        with contextlib.suppress(OSError), socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(("127.0.0.1", port))
+            return int(probe.getsockname()[1])
+    raise OSError("no free port on 127.0.0.1")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import queue
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -83,7 +83,8 @@ class Federation:
         self._run = run
         self._runs_dir = runs_dir
         self._display = display
-        self._collector: tuple[str, str] | None = None
+        self._collector_url: str | None = None
+        self._tokens: dict[str, str] = {}
         rng = np.random.default_rng(settings.seed)
         self._weights = model.initial_weights(rng)
         self._bases: dict[int, model.Weights] = {}
@@ -92,9 +93,9 @@ class Federation:
         self._load_data(rng)
         self.lobby = Lobby(self._welcome, timeout_sec=settings.stall_timeout_sec)
 
-    def ship_to(self, url: str, token: str) -> None:
-        """Clients that join from now on ship their journals to this collector."""
-        self._collector = (url, token)
+    def ship_to(self, collector_url: str, tokens: Mapping[str, str]) -> None:
+        """Have the clients ship their journals to a collector, each with its own token (by client id)."""
+        self._collector_url, self._tokens = collector_url, dict(tokens)
 
     def _load_data(self, rng: np.random.Generator) -> None:
         from sklearn.datasets import load_digits  # takes two seconds, and clients do without
@@ -121,15 +122,14 @@ class Federation:
             self._data[part.client_id] = [x[train], y[train], x[held_out], y[held_out]]
 
     def _welcome(self, hello: wire.Hello) -> tuple[wire.Welcome, Sequence[wire.Array]]:
-        url, token = self._collector or (None, None)
         welcome = wire.Welcome(
             run_id=self._run.run_id,
             runs_dir=str(self._runs_dir),
             part=self.parts[hello.client_id],
             learning_rate=self.settings.learning_rate,
             batch_size=self.settings.batch_size,
-            collector_url=url,
-            token=token,
+            collector_url=self._collector_url,
+            token=self._tokens.get(hello.client_id),
         )
         return welcome, [] if hello.has_data else self._data[hello.client_id]
 
@@ -139,7 +139,9 @@ class Federation:
         while missing := self.parts.keys() - self.lobby.connected():
             self._display.waiting(len(self.parts) - len(missing), len(self.parts))
             if time.monotonic() > give_up:
-                raise TimeoutError(f"clients that did not connect within {timeout_sec:g} s: {', '.join(sorted(missing))}")
+                raise TimeoutError(
+                    f"clients that did not connect within {timeout_sec:g} s: {', '.join(sorted(missing))}"
+                )
             try:
                 self.lobby.news.get(timeout=0.5)
             except queue.Empty:

@@ -19,7 +19,7 @@ NUM_ROUNDS_SHOWN = 10
 class Terminal:
     """Shows how the federation is doing; a context manager around the training."""
 
-    def __init__(self, console: Console, *, url: str, num_rounds: int) -> None:
+    def __init__(self, console: Console, url: str, num_rounds: int) -> None:
         self._console = console
         self._url = url
         self._num_rounds = num_rounds
@@ -66,14 +66,13 @@ class Terminal:
             table.add_column(heading, justify="right")
         table.add_column("who", overflow="fold")
         for report in self._reports:
-            accuracy = loss = ""
-            if report.quality:
-                accuracy, loss = f"{report.quality.accuracy:.3f}", f"{report.quality.loss:.3f}"
+            quality = report.quality
+            accuracy, loss = (f"{quality.accuracy:.3f}", f"{quality.loss:.3f}") if quality else ("", "")
             updates = f"{len(report.arrived)}/{len(report.selected)}"
             table.add_row(str(report.round), accuracy, loss, updates, _remarks(report))
-        heading = Text.assemble(("Fedsight demo", "bold"), "  dashboard: ", (self._url, "cyan underline"))
+        title = Text.assemble(("Fedsight demo", "bold"), "  dashboard: ", (self._url, "cyan underline"))
         bar = ProgressBar(total=self._num_rounds, completed=done, width=40)
-        return Group(heading, Text(self._waiting or f"round {done} of {self._num_rounds}"), bar, table)
+        return Group(title, Text(self._waiting or f"round {done} of {self._num_rounds}"), bar, table)
 
 
 def _figures(report: RoundReport) -> str:

@@ -6,6 +6,7 @@ and dtype and shape of the arrays), and the arrays' raw bytes of the second leng
 
 from __future__ import annotations
 
+import contextlib
 import select
 import socket
 import struct
@@ -109,6 +110,10 @@ class ConnectionEnded(ConnectionError):
     """The other side closed its connection between two frames."""
 
 
+class ProtocolError(ValueError):
+    """What came is no frame, or no message for this moment."""
+
+
 class Connection:
     """One end of a connection. Counts every byte that goes through the socket.
 
@@ -138,13 +143,14 @@ class Connection:
         """Wait for a frame, for at most `wait_sec` when given.
 
         Raises `ConnectionEnded` when the other side closed, another `OSError` when the connection
-        failed or stalled, and `ValueError` when what came is no frame.
+        failed or stalled, and `ProtocolError` or
+        `msgspec.MsgspecError` when what came is no frame.
         """
         if not select.select([self._socket], [], [], wait_sec)[0]:
             raise TimeoutError(f"no message within {wait_sec:g} s")
         envelope_bytes, arrays_bytes = _LENGTHS.unpack(self._read(_LENGTHS.size, may_end=True))
         if envelope_bytes > MAX_ENVELOPE_BYTES or arrays_bytes > MAX_ARRAYS_BYTES:
-            raise ValueError(f"a frame of {envelope_bytes} + {arrays_bytes} bytes is too large")
+            raise ProtocolError(f"a frame of {envelope_bytes} + {arrays_bytes} bytes is too large")
         envelope = _decoder.decode(self._read(envelope_bytes))
         return envelope.message, _split(self._read(arrays_bytes), envelope.arrays)
 
@@ -156,9 +162,7 @@ class Connection:
                 count = self._socket.recv_into(memoryview(data)[filled:])
             except TimeoutError:
                 limit = self._socket.gettimeout()
-                raise TimeoutError(
-                    f"timed out: nothing for {limit:g} s after {filled} of {length} bytes"
-                ) from None
+                raise TimeoutError(f"timed out: nothing for {limit:g} s after {filled} of {length} bytes") from None
             if count == 0:
                 if may_end and filled == 0:
                     raise ConnectionEnded("connection closed by the other side")
@@ -174,17 +178,15 @@ class Connection:
 
     def close(self) -> None:
         """End the connection; a thread that waits in `receive` wakes up."""
-        try:
+        with contextlib.suppress(OSError):  # the other side was first
             self._socket.shutdown(socket.SHUT_RDWR)
-        except OSError:
-            pass  # the other side was first
         self._socket.close()
 
 
 def frame(message: Message, arrays: Sequence[Array] = ()) -> bytes:
     """The bytes of one frame."""
     flat = [np.ascontiguousarray(a) for a in arrays]
-    specs = [_Array(a.dtype.newbyteorder("<").str, a.shape) for a in flat]  # type: ignore[arg-type]
+    specs = [_Array(a.dtype.newbyteorder("<").str, a.shape) for a in flat]
     envelope = msgspec.msgpack.encode(_Envelope(message, specs))
     body = b"".join(a.astype(s.dtype, copy=False).tobytes() for a, s in zip(flat, specs, strict=True))
     return _LENGTHS.pack(len(envelope), len(body)) + envelope + body
@@ -198,5 +200,5 @@ def _split(data: bytearray, specs: Sequence[_Array]) -> list[Array]:
         arrays.append(np.frombuffer(data, dtype=spec.dtype, count=count, offset=at).reshape(spec.shape))
         at += count * np.dtype(spec.dtype).itemsize
     if at != len(data):
-        raise ValueError(f"{len(data)} bytes of arrays where {at} were announced")
+        raise ProtocolError(f"{len(data)} bytes of arrays where {at} were announced")
     return arrays
