@@ -79,17 +79,18 @@ class Lobby:
         return True
 
     def close(self) -> None:
-        """Tell all clients that training is over, and hang up."""
+        """Let nobody in any more, and tell all clients that training is over; they hang up.
+
+        Hanging up from here could throw away a stop that a client has not read yet.
+        """
+        if self._closing:
+            return
         self._closing = True
         # On Linux, close alone would leave the thread in accept() waiting.
         self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
         for client_id in self.connected():
             self.send(client_id, wire.Stop())
-        with self._lock:
-            links, self._links = list(self._links.values()), {}
-        for link in links:
-            link.close()
 
     def _accept(self) -> None:
         while not self._closing:

@@ -38,7 +38,7 @@ class Settings(msgspec.Struct, frozen=True):
     @property
     def straggler_after_sec(self) -> float:
         """A client that takes longer than this is called a straggler."""
-        return max(0.5, 1.5 / self.speed)
+        return max(0.2, 1.5 / self.speed)
 
     @property
     def deadline_sec(self) -> float:
