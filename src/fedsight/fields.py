@@ -17,6 +17,9 @@ from fedsight.events import Event
 
 logger = logging.getLogger("fedsight")
 
+LARGEST_ROUND = (1 << 53) - 1
+"""Beyond it, a browser could not tell two rounds apart."""
+
 _LONGEST_TEXT = 10_000
 _LARGEST_LIST = 10_000
 
@@ -43,7 +46,7 @@ def round_of(value: Any, field: str = "round") -> int:
 
     Raises `UsageError` unless `value` is a whole number of at least 0 (NumPy and tensor scalars are).
     """
-    if type(value) is int and value >= 0:
+    if type(value) is int and 0 <= value <= LARGEST_ROUND:
         return value
     plain = _scalar(value)
     number: int | None = None
@@ -54,14 +57,16 @@ def round_of(value: Any, field: str = "round") -> int:
             number = operator.index(plain)
         except TypeError:
             number = None
-    if number is None or not 0 <= number < 1 << 53:
-        raise UsageError(field, f"{field} must be a whole number of at least 0, not {value!r}.")
+    if number is None or not 0 <= number <= LARGEST_ROUND:
+        raise UsageError(field, f"{field} must be a whole number of at least 0 (and below 2^53), not {value!r}.")
     return number
 
 
 def number_of(value: Any) -> float | int | None:
     """`value` as a number where its meaning is plain, else None."""
     value = _scalar(value)
+    if isinstance(value, bool):
+        return int(value)
     if isinstance(value, (int, float)):
         return value
     if isinstance(value, (str, bytes)) or hasattr(value, "__float__"):

@@ -37,9 +37,9 @@ from fedsight.events import (
     Text,
     encode,
 )
-from fedsight.fields import client_id_of, number_of, plain_json, repair, round_of, sort_fields
+from fedsight.fields import LARGEST_ROUND, client_id_of, number_of, plain_json, repair, round_of, sort_fields
 from fedsight.journal import JournalWriter, Recovery, journal_path
-from fedsight.journal.writer import Durability
+from fedsight.journal.writer import Durability, JournalExists
 from fedsight.oversize import fit
 
 logger = logging.getLogger("fedsight")
@@ -151,7 +151,7 @@ class Run:
                     must_be_new=must_be_new,
                     on_open=self._on_open,
                 )
-            except FileExistsError:
+            except JournalExists:
                 number += 1
                 continue
             if number > 1:
@@ -224,9 +224,9 @@ class Run:
             client_id = self.client_id if client_id is None and self.client_id else client_id_of(client_id)
         if round is None:
             round = self._round
-        elif type(round) is not int or round < 0:
+        elif type(round) is not int or not 0 <= round <= LARGEST_ROUND:
             round = round_of(round)
-        if base_round is not None and (type(base_round) is not int or base_round < 0):
+        if base_round is not None and (type(base_round) is not int or not 0 <= base_round <= LARGEST_ROUND):
             base_round = round_of(base_round, "base_round")
         known, more, extra = sort_fields(fields, _UPDATE_NUMBERS, _UPDATE_TEXTS)
         self._record(

@@ -28,6 +28,10 @@ Durability = Literal["process", "disk"]
 logger = logging.getLogger("fedsight")
 
 
+class JournalExists(JournalError):
+    """A journal that had to be new is there already."""
+
+
 class JournalWriter:
     """The one writer of a journal.
 
@@ -35,7 +39,7 @@ class JournalWriter:
     opens a journal beside it. A disk that is full or a folder that can't be written costs events,
     which `num_lost` counts, but never raises: recording goes on when it can again.
 
-    must_be_new: raise `FileExistsError` where the journal exists.
+    must_be_new: raise `JournalExists` where the journal exists.
     durability: "process" survives the death of this process; "disk" also that of the machine, by
         one `fdatasync` a line.
     on_open: called with what was found, whenever a journal was opened (again after a failure or a
@@ -76,9 +80,7 @@ class JournalWriter:
         self._syncer: _Syncer | None = None
         _writers.add(self)
         with self._lock:
-            if must_be_new and path.exists():
-                raise FileExistsError(path)
-            self._try_open(os.O_EXCL if must_be_new else 0)
+            self._try_open(must_be_new)
 
     # ── appending ─────────────────────────────────────────────────────────────────────────────
 
@@ -132,24 +134,26 @@ class JournalWriter:
 
     # ── opening ───────────────────────────────────────────────────────────────────────────────
 
-    def _try_open(self, exclusive: int = 0) -> bool:
+    def _try_open(self, must_be_new: bool = False) -> bool:
         try:
-            self._open(exclusive)
+            self._open(must_be_new)
         except OSError as error:
-            if exclusive and isinstance(error, FileExistsError):
-                raise
             self._close_fd()
             self._retry_at = time.monotonic() + _RETRY_SEC
             self._say_failing(error)
             return False
         return True
 
-    def _open(self, exclusive: int) -> None:
+    def _open(self, must_be_new: bool) -> None:
         self._wanted.parent.mkdir(parents=True, exist_ok=True)
         found = segments(self._wanted)
         self.path = self._wanted
         self._base, newest = found[-1] if found else (0, self._wanted)
-        self._fd = os.open(newest, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | exclusive, 0o644)
+        flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
+        try:
+            self._fd = os.open(newest, flags | (os.O_EXCL if must_be_new else 0), 0o644)
+        except FileExistsError as error:
+            raise JournalExists(f"{newest} exists.") from error
         if self._forked or not try_lock(self._fd):
             self._open_beside()
             return
