@@ -1,0 +1,197 @@
+"""What a round adds up to, worked out from its updates: its row in `rounds` and its quantile bands.
+
+Written when a round begins or ends, and again (at most once a second) while updates still come in.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+import duckdb
+import msgspec
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from fedsight.store import columns
+from fedsight.store.memory import RoundState, RunState
+from fedsight.store.reading import updates_sql
+from fedsight.store.schema import BAND, GLOBAL_NUMBERS, NUMERIC
+from fedsight.store.tally import TALLIES
+
+_QUANTILES = [0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0]
+
+_ROUND_KINDS: dict[str, pa.DataType] = {
+    "round": columns.INTEGER,
+    "state": columns.TEXT,
+    "num_completed": columns.INTEGER,
+    "num_dropouts": columns.INTEGER,
+    "num_late": columns.INTEGER,
+    "max_staleness": columns.INTEGER,
+    "given": columns.TEXT,
+}
+
+
+class Figures(msgspec.Struct):
+    """What the updates of a round add up to; None where no client reported it."""
+
+    total_bytes_up: float | None = None
+    total_bytes_down: float | None = None
+    gradient_norm_dispersion: float | None = None
+    mean_staleness: float | None = None
+    max_staleness: int | None = None
+
+
+Band = tuple[int, str, list[float | None]]
+"""round, metric, and the figures named by `BAND`."""
+
+
+def write_rollups(con: duckdb.DuckDBPyConnection, run: RunState, states: Sequence[RoundState], commit: int) -> set[str]:
+    """Work out and write the rows of `states`. Returns the names of global metrics that have a value."""
+    figures: dict[int, Figures] = {}
+    bands: list[Band] = []
+    for number, updates in _updates_by_round(con, run, [state.round for state in states if state.members]):
+        figures[number] = _figures(updates)
+        bands.extend((number, metric, band) for metric, band in _bands(updates))
+    rows = [_row(state, figures.get(state.round, Figures())) for state in states]
+    known = [state.round for state in states if state.version]
+    if known:
+        for table in ("rounds", "bands"):
+            con.execute(f"DELETE FROM {table} WHERE run_no = ? AND round IN (SELECT unnest(?))", [run.run_no, known])
+    _insert_rounds(con, run.run_no, rows, commit)
+    if bands:
+        _insert_bands(con, run.run_no, bands)
+    for state in states:
+        state.version = commit
+    names = {name for row in rows for name in GLOBAL_NUMBERS if row[name] is not None}
+    return names.union(*(state.metrics for state in states))
+
+
+def _updates_by_round(
+    con: duckdb.DuckDBPyConnection, run: RunState, rounds: Sequence[int]
+) -> Iterator[tuple[int, pa.Table]]:
+    if not rounds:
+        return
+    known = {key for scope, key, _ in run.names if scope == "client"}
+    names = ["round", "base_round", *(name for name in NUMERIC if name in known), "metrics"]
+    where = f"run_no = {run.run_no} AND round BETWEEN {min(rounds)} AND {max(rounds)}"
+    if max(rounds) - min(rounds) >= len(rounds):
+        where += f" AND round IN ({', '.join(map(str, rounds))})"
+    found = con.sql(f"{updates_sql(names, where, run.told_by)} ORDER BY round").to_arrow_table().combine_chunks()
+    start = 0
+    for entry in pc.value_counts(found["round"]).to_pylist():
+        yield entry["values"], found.slice(start, entry["counts"])
+        start += entry["counts"]
+
+
+def _figures(updates: pa.Table) -> Figures:
+    figures = Figures()
+    for name, field in (("total_bytes_up", "bytes_sent"), ("total_bytes_down", "bytes_received")):
+        if field in updates.column_names:
+            setattr(figures, name, pc.sum(_finite(updates[field])).as_py())
+    if "gradient_norm" in updates.column_names and len(norms := _finite(updates["gradient_norm"])) > 1:
+        figures.gradient_norm_dispersion = pc.stddev(norms, ddof=1).as_py()
+    staleness = pc.subtract(updates["round"], updates["base_round"])
+    figures.mean_staleness, figures.max_staleness = pc.mean(staleness).as_py(), pc.max(staleness).as_py()
+    return figures
+
+
+def _bands(updates: pa.Table) -> Iterator[tuple[str, list[float | None]]]:
+    for name in updates.column_names:
+        if name not in ("round", "base_round", "metrics") and (band := _band(updates[name])):
+            yield name, band
+    metrics = updates["metrics"]
+    if metrics.null_count < len(metrics):
+        maps = metrics.chunk(0) if isinstance(metrics, pa.ChunkedArray) else metrics
+        for key in sorted(pc.unique(maps.keys).to_pylist()):
+            if band := _band(pc.map_lookup(maps, key, "last")):
+                yield key, band
+
+
+def _finite(values: Any) -> Any:
+    return values.filter(pc.is_finite(values))
+
+
+def _band(values: Any) -> list[float | None] | None:
+    finite = _finite(values)
+    others = len(values) - values.null_count - len(finite)
+    if not len(finite):
+        return [0, others, *([None] * (len(BAND) - 2))] if others else None
+    least, *quantiles, most = pc.quantile(finite, q=_QUANTILES).to_pylist()
+    return [len(finite), others, pc.mean(finite).as_py(), least, *quantiles, most]
+
+
+def _row(state: RoundState, figures: Figures) -> dict[str, Any]:
+    """The row of a round. What the application gave wins over what we can work out."""
+    tallies = [TALLIES[bits] for bits in state.members.values()]
+    row: dict[str, Any] = {
+        "round": state.round,
+        "state": state.state,
+        "started_at": state.started_at,
+        "ended_at": state.ended_at,
+        "num_selected": state.selected,
+        "num_completed": sum(tally.completed for tally in tallies),
+        "num_dropouts": sum(tally.dropouts for tally in tallies),
+        "num_failures": sum(tally.failures for tally in tallies),
+        "num_late": sum(tally.late for tally in tallies),
+        **dict.fromkeys(
+            ("global_accuracy", "global_loss", "num_stragglers", "round_duration_sec", "aggregation_time_sec")
+        ),
+        **msgspec.structs.asdict(figures),
+        **state.given,
+    }
+    # Where nobody said who was selected: those who were heard of.
+    selected = len(tallies) if row["num_selected"] is None else row["num_selected"]
+    row["participation_rate"] = row["num_completed"] / selected if selected > 0 else None
+    row["metrics"] = state.metrics
+    row["given"] = json.dumps({"selected": state.selected, "given": state.given, "metrics": state.metrics})
+    return row
+
+
+def _insert_rounds(con: duckdb.DuckDBPyConnection, run_no: int, rows: Sequence[dict[str, Any]], commit: int) -> None:
+    plain = {
+        name: (_ROUND_KINDS.get(name, columns.NUMBER), [row[name] for row in rows])
+        for name in rows[0]
+        if name != "metrics"
+    }
+    new = columns.table(plain).append_column("metrics", columns.maps([row["metrics"] for row in rows]))
+    names = ", ".join(new.column_names)
+    con.register("new_rounds", new)
+    con.execute(f"INSERT INTO rounds (run_no, version, {names}) SELECT {run_no}, {commit}, {names} FROM new_rounds")
+    con.unregister("new_rounds")
+
+
+def _insert_bands(con: duckdb.DuckDBPyConnection, run_no: int, bands: Sequence[Band]) -> None:
+    figures = zip(*(band for _, _, band in bands), strict=True)
+    new = columns.table(
+        {
+            "round": (columns.INTEGER, [number for number, _, _ in bands]),
+            "metric": (columns.TEXT, [metric for _, metric, _ in bands]),
+            **{
+                name: (columns.INTEGER if name in ("n", "num_nonfinite") else columns.NUMBER, values)
+                for name, values in zip(BAND, figures, strict=True)
+            },
+        }
+    )
+    con.register("new_bands", new)
+    names = ", ".join(new.column_names)
+    con.execute(f"INSERT INTO bands (run_no, {names}) SELECT {run_no}, {names} FROM new_bands")
+    con.unregister("new_bands")
+
+
+def refresh_totals(con: duckdb.DuckDBPyConnection, runs: Iterable[RunState]) -> None:
+    """Bring up to date what a run's row takes from its rounds."""
+    by_number = {run.run_no: run for run in runs}
+    if not by_number:
+        return
+    for run_no, accuracy, loss, best, up, down in con.execute(
+        "SELECT run_no, arg_max(global_accuracy, round), arg_max(global_loss, round), "
+        "max(global_accuracy) FILTER (isfinite(global_accuracy)), "
+        "sum(total_bytes_up) FILTER (isfinite(total_bytes_up)), "
+        "sum(total_bytes_down) FILTER (isfinite(total_bytes_down)) "
+        f"FROM rounds WHERE run_no IN ({', '.join(map(str, by_number))}) GROUP BY run_no"
+    ).fetchall():
+        run = by_number[run_no]
+        run.global_accuracy, run.global_loss, run.best_accuracy = accuracy, loss, best
+        run.total_bytes_up, run.total_bytes_down = up, down
