@@ -1,0 +1,239 @@
+"""The commands, with their help. The work is done elsewhere."""
+
+from __future__ import annotations
+
+import os
+from datetime import datetime, timezone
+from enum import Enum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from fedsight import __version__
+from fedsight.errors import UsageError
+
+app = typer.Typer(
+    name="fedsight",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    help=(
+        "Observability for federated learning.\n\n"
+        "[bold]fedsight view runs[/] opens the dashboard over a folder of journals. "
+        "[bold]fedsight serve[/] starts a collector that many machines ship to. "
+        "[bold]fedsight demo[/] trains a small federation to look at."
+    ),
+)
+token_app = typer.Typer(
+    no_args_is_help=True, help="Make, list and revoke the tokens that open a collector. A running one follows at once."
+)
+app.add_typer(token_app, name="token")
+
+
+def build(arguments: list[str]) -> typer.Typer:
+    """The command line. The demo's options are loaded only when it is called: it needs packages of its own."""
+    if arguments[:1] == ["demo"]:
+        from fedsight.demo.command import demo
+
+        app.command("demo")(demo)
+    else:
+        app.command("demo", help="Train a small federation on this machine, and watch it in the dashboard.")(_demo)
+    return app
+
+
+def _demo() -> None:
+    """Stands for the demo in the list of commands."""
+
+
+@app.callback(invoke_without_command=True)
+def _main(
+    version: Annotated[bool, typer.Option("--version", help="Show the version and exit.", is_eager=True)] = False,
+) -> None:
+    if version:
+        typer.echo(f"fedsight {__version__}")
+        raise typer.Exit
+
+
+@app.command()
+def serve(
+    data: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder for journals, index and tokens. [dim]FEDSIGHT_DATA; default fedsight-data[/]",
+            show_default=False,
+        ),
+    ] = None,
+    host: Annotated[
+        str | None,
+        typer.Option(
+            help="Address to listen on. 127.0.0.1 is open to this machine alone; 0.0.0.0 to the network, with tokens. "
+            "[dim]FEDSIGHT_HOST; default 127.0.0.1[/]",
+            show_default=False,
+        ),
+    ] = None,
+    port: Annotated[
+        int | None,
+        typer.Option(
+            min=0, max=65535, help="Port; 0 for any free one. [dim]FEDSIGHT_PORT; default 8083[/]", show_default=False
+        ),
+    ] = None,
+) -> None:
+    """Start a collector: it takes journals in, keeps them, and shows them.
+
+    The first start makes a token and shows it once. Producers ship with
+    [bold]FEDSIGHT_COLLECTOR[/]=URL and [bold]FEDSIGHT_TOKEN[/]=TOKEN in their environment.
+    """
+    from fedsight.cli.running import run
+    from fedsight.collector.settings import serve_settings
+
+    run(serve_settings(data, host=host, port=port), port_was_asked_for=_port_was_asked_for(port))
+
+
+@app.command()
+def view(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder of journals; it is only read.")] = Path("runs"),
+    host: Annotated[
+        str | None,
+        typer.Option(help="Address to listen on. [dim]FEDSIGHT_HOST; default 127.0.0.1[/]", show_default=False),
+    ] = None,
+    port: Annotated[
+        int | None,
+        typer.Option(
+            min=0, max=65535, help="Port; 0 for any free one. [dim]FEDSIGHT_PORT; default 7070[/]", show_default=False
+        ),
+    ] = None,
+) -> None:
+    """Open the dashboard over a folder of journals, those of live runs included."""
+    from fedsight.cli.running import run
+    from fedsight.collector.settings import view_settings
+
+    if not folder.is_dir():
+        raise UsageError("DIR", f"{folder} is no folder. Runs write their journals to ./runs unless told otherwise.")
+    run(view_settings(folder, host=host, port=port), port_was_asked_for=_port_was_asked_for(port))
+
+
+def _port_was_asked_for(port: int | None) -> bool:
+    return port is not None or bool(os.environ.get("FEDSIGHT_PORT"))
+
+
+@app.command()
+def reindex(
+    folder: Annotated[
+        Path | None,
+        typer.Argument(
+            metavar="[DATA|DIR]",
+            help="A collector's data folder, or a folder of journals. [dim]FEDSIGHT_DATA; default fedsight-data[/]",
+            show_default=False,
+        ),
+    ] = None,
+) -> None:
+    """Build the index anew from the journals. The old one serves until the new one is whole."""
+    from fedsight.cli.reindexing import reindex as rebuild
+
+    rebuild(folder or Path(os.environ.get("FEDSIGHT_DATA") or "fedsight-data"), Console())
+
+
+@app.command()
+def sync(
+    paths: Annotated[list[Path], typer.Argument(help="Journals, or folders of them.")],
+    url: Annotated[str | None, typer.Option(envvar="FEDSIGHT_COLLECTOR", help="The collector's address.")] = None,
+    token: Annotated[
+        str | None, typer.Option(envvar="FEDSIGHT_TOKEN", help="A token that may ship.", show_envvar=True)
+    ] = None,
+) -> None:
+    """Deliver to a collector what earlier processes could not."""
+    from fedsight.emitters.collector import sync as deliver
+
+    if not url:
+        raise UsageError("url", "no collector is named; give --url, or FEDSIGHT_COLLECTOR in the environment")
+    missing = [path for path in paths if not path.exists()]
+    if missing:
+        raise UsageError("paths", f"{missing[0]} does not exist")
+    console = Console()
+    results = deliver(
+        paths,
+        url,
+        token,
+        on_done=lambda result: console.print(
+            f"{result.path}: {result.sent_bytes:,} bytes sent, {result.offset:,} at the collector"
+            + (f"; [red]{result.error}[/]" if result.error else ""),
+            highlight=False,
+        ),
+    )
+    failed = sum(result.error is not None for result in results)
+    console.print(f"{len(results) - failed} of {len(results)} journals are complete at {url}.", highlight=False)
+    if failed:
+        raise typer.Exit(1)
+
+
+# ── tokens ────────────────────────────────────────────────────────────────────────────────────
+
+
+class TokenRoleName(str, Enum):
+    """The roles, as the command line offers them."""
+
+    ADMIN = "admin"
+    PRODUCER = "producer"
+    VIEWER = "viewer"
+
+
+DataOption = Annotated[
+    Path | None,
+    typer.Option(help="The collector's data folder. [dim]FEDSIGHT_DATA; default fedsight-data[/]", show_default=False),
+]
+
+
+@token_app.command("create")
+def token_create(
+    role: Annotated[
+        TokenRoleName,
+        typer.Option(help="viewer reads, producer ships journals, admin does both."),
+    ] = TokenRoleName.PRODUCER,
+    name: Annotated[str | None, typer.Option(help="What it is for, for the list.")] = None,
+    run: Annotated[str | None, typer.Option(help="Bind a producer to this run.")] = None,
+    client: Annotated[str | None, typer.Option(help="Bind a producer to this client.")] = None,
+    data: DataOption = None,
+) -> None:
+    """Make a token. It is shown once; only its hash is kept."""
+    from fedsight.collector.access import Tokens
+    from fedsight.collector.settings import serve_settings
+
+    path = serve_settings(data).tokens
+    assert path is not None
+    token, grant = Tokens(path).create(role.value, name=name, run=run, client=client)
+    typer.echo(token)
+    typer.echo(f"{grant.role} token {grant.id}; kept as a hash in {path}. It can't be shown again.", err=True)
+
+
+@token_app.command("list")
+def token_list(data: DataOption = None) -> None:
+    """Show which tokens there are (not the tokens themselves)."""
+    from fedsight.collector.access import Tokens
+    from fedsight.collector.settings import serve_settings
+
+    path = serve_settings(data).tokens
+    assert path is not None
+    table = Table("id", "role", "name", "run", "client", "created")
+    for grant in Tokens(path).grants():
+        created = datetime.fromtimestamp(grant.created_at, timezone.utc).strftime("%Y-%m-%d %H:%M UTC")
+        table.add_row(grant.id, grant.role, grant.name or "", grant.run or "any", grant.client or "any", created)
+    Console().print(table)
+
+
+@token_app.command("revoke")
+def token_revoke(
+    token_id: Annotated[str, typer.Argument(metavar="ID", help="As `fedsight token list` shows it.")],
+    data: DataOption = None,
+) -> None:
+    """Take a token away, at once."""
+    from fedsight.collector.access import Tokens
+    from fedsight.collector.settings import serve_settings
+
+    path = serve_settings(data).tokens
+    assert path is not None
+    grant = Tokens(path).revoke(token_id)
+    typer.echo(f"Revoked {grant.role} token {grant.id}.")

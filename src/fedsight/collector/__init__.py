@@ -1,0 +1,1 @@
+"""The collector: takes journals in, indexes them, answers questions, tells browsers of news."""

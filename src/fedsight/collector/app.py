@@ -1,0 +1,200 @@
+"""The collector as one ASGI app: a front door that checks who comes in, the API behind it, the dashboard beside it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import anyio.to_thread
+from litestar import Litestar, Request, Response
+from litestar.datastructures import State
+from litestar.exceptions import HTTPException, ValidationException
+from litestar.openapi.config import OpenAPIConfig
+from litestar.openapi.plugins import JsonRenderPlugin
+from litestar.openapi.spec import Components, SecurityScheme
+from litestar.types import ASGIApp, Receive, Scope, Send
+
+from fedsight import __version__
+from fedsight.collector.access import Denied, caller
+from fedsight.collector.api import live, reads, service, shipping
+from fedsight.collector.dashboard import CONTENT_SECURITY_POLICY, Dashboard
+from fedsight.collector.errors import CODES, Refused
+from fedsight.collector.parts import Parts
+from fedsight.collector.settings import MB, Settings
+from fedsight.errors import RunNotFound, UsageError
+
+logger = logging.getLogger(__name__)
+
+OPEN_PATHS = ("/api/v1/login", "/api/v1/logout")
+"""What everybody may call: it is how one gets in."""
+
+SHIPPING_PREFIX = "/api/v1/journals/"
+
+SECURITY_HEADERS = (
+    (b"x-content-type-options", b"nosniff"),
+    (b"referrer-policy", b"same-origin"),
+    (b"cross-origin-resource-policy", b"same-origin"),
+)
+
+
+def create_app(settings: Settings) -> FrontDoor:
+    """The collector's ASGI app; it starts and stops with its lifespan.
+
+    Raises `StoreError` when the index can't be opened, `UsageError` for settings that can't be meant.
+    """
+    parts = Parts(settings)
+    return FrontDoor(parts, _api(parts), Dashboard())
+
+
+class FrontDoor:
+    """Decides, before anything else runs, whether a request may be, and who answers it."""
+
+    def __init__(self, parts: Parts, api: ASGIApp, dashboard: ASGIApp) -> None:
+        self.parts = parts
+        self._api = api
+        self._dashboard = dashboard
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one connection."""
+        kind: str = scope["type"]
+        if kind == "lifespan":
+            await self._api(scope, receive, send)
+            return
+        # Routes are matched on the path as it was sent: "%2F" in an id is part of the id.
+        raw = scope.get("raw_path") or scope["path"].encode()
+        path = raw.partition(b"?")[0].decode("latin-1")
+        is_api = path == "/api" or path.startswith(("/api/", "/ws/"))
+        if kind == "http":
+            send = _with_headers(send, None if is_api else CONTENT_SECURITY_POLICY)
+        try:
+            await self._check(scope, path, is_api=is_api)
+        except Denied as denied:
+            await _deny(scope, send, denied)
+            return
+        if is_api:
+            await self._api({**scope, "path": path}, receive, send)  # type: ignore[arg-type]
+        elif kind == "http":
+            await self._dashboard(scope, receive, send)
+        else:
+            await _deny(scope, send, Denied(404, "not_found", f"There is no stream at {path!r}."))
+
+    async def _check(self, scope: Scope, path: str, *, is_api: bool) -> None:
+        """Raises `Denied`. What is not named here is a read."""
+        headers = {k.decode("latin-1").lower(): v.decode("latin-1") for k, v in scope["headers"]}
+        client = scope.get("client")
+        who = caller(client[0] if client else None, headers)
+        access = self.parts.access
+        access.check_host(who)
+        if not is_api or path in OPEN_PATHS:
+            return
+        kind: str = scope["type"]
+        if kind == "websocket":
+            access.check_origin(who)
+        if path.startswith(SHIPPING_PREFIX):
+            scope["fedsight.grant"] = access.writer(who)  # type: ignore[typeddict-unknown-key]
+        else:
+            access.reader(who)
+
+
+def _with_headers(send: Send, policy: str | None) -> Send:
+    async def send_with_headers(message: Any) -> None:
+        if message["type"] == "http.response.start":
+            headers = [*message.get("headers", []), *SECURITY_HEADERS]
+            if policy is not None:
+                headers.append((b"content-security-policy", policy.encode()))
+            message = {**message, "headers": headers}
+        await send(message)
+
+    return send_with_headers
+
+
+async def _deny(scope: Scope, send: Send, denied: Denied) -> None:
+    kind: str = scope["type"]
+    if kind == "websocket":
+        # Before it was accepted, this becomes a plain 403.
+        await send({"type": "websocket.close", "code": 1008, "reason": denied.message})
+        return
+    body = Refused(denied.status, denied.message, code=denied.code).body()
+    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
+    if denied.status == 401:
+        headers.append((b"www-authenticate", b"Bearer"))
+    await send({"type": "http.response.start", "status": denied.status, "headers": headers})
+    await send({"type": "http.response.body", "body": body, "more_body": False})
+
+
+def _api(parts: Parts) -> Litestar:
+    @asynccontextmanager
+    async def running(_: Litestar) -> AsyncIterator[None]:
+        parts.start()
+        try:
+            yield
+        finally:
+            parts.hub.close()
+            await anyio.to_thread.run_sync(parts.stop)
+
+    return Litestar(
+        route_handlers=[*service.HANDLERS, *reads.HANDLERS, *live.HANDLERS, *shipping.HANDLERS],
+        lifespan=[running],
+        state=State({"parts": parts}),
+        openapi_config=OpenAPIConfig(
+            title="Fedsight",
+            version=__version__,
+            description="Observability for federated learning: runs, rounds and clients, as they happen.",
+            path="/api",
+            render_plugins=[JsonRenderPlugin(path="/openapi.json", media_type="application/json")],  # type: ignore[arg-type]
+            use_handler_docstrings=True,
+            components=Components(security_schemes={"token": SecurityScheme(type="http", scheme="bearer")}),
+            security=[{}, {"token": []}],
+        ),
+        exception_handlers={
+            Refused: _refused,
+            Denied: _denied,
+            RunNotFound: _run_not_found,
+            UsageError: _usage_error,
+            HTTPException: _http_error,
+            Exception: _internal_error,
+        },
+        request_max_body_size=parts.settings.max_body_mb * MB,
+        logging_config=None,
+    )
+
+
+# ── faults ────────────────────────────────────────────────────────────────────────────────────
+
+
+def _refused(_: Request[Any, Any, Any], error: Refused) -> Response[bytes]:
+    return Response(error.body(), status_code=error.status, media_type="application/json", headers=error.headers)
+
+
+def _denied(request: Request[Any, Any, Any], error: Denied) -> Response[bytes]:
+    return _refused(request, Refused(error.status, error.message, code=error.code))
+
+
+def _run_not_found(request: Request[Any, Any, Any], error: RunNotFound) -> Response[bytes]:
+    return _refused(request, Refused(404, str(error), field="run_id"))
+
+
+def _usage_error(request: Request[Any, Any, Any], error: UsageError) -> Response[bytes]:
+    return _refused(request, Refused(400, str(error), field=error.field))
+
+
+def _http_error(request: Request[Any, Any, Any], error: HTTPException) -> Response[bytes]:
+    """What the framework itself refuses: unknown paths, wrong methods, parameters of the wrong type."""
+    field: str | None = None
+    message = error.detail
+    if isinstance(error, ValidationException) and isinstance(error.extra, list) and error.extra:
+        first: Any = error.extra[0]
+        field = first.get("key")
+        message = f"{field}: {first.get('message')}" if field else str(first.get("message"))
+    elif error.status_code == 404:
+        message = f"There is nothing at {request.scope['path']!r}; /api/docs lists what there is."
+    code = CODES.get(error.status_code, "error")
+    headers = {k: v for k, v in (error.headers or {}).items() if k.lower() == "allow"}
+    return _refused(request, Refused(error.status_code, message, code=code, field=field, headers=headers))
+
+
+def _internal_error(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
+    logger.error("%s %s failed", request.method, request.scope["path"], exc_info=error)
+    return _refused(request, Refused(500, f"The collector failed ({type(error).__name__}); its log says more."))

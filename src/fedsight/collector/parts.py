@@ -1,0 +1,53 @@
+"""The parts of one running collector, put together."""
+
+from __future__ import annotations
+
+import time
+
+from fedsight.collector.access import Access, Tokens
+from fedsight.collector.hub import Hub
+from fedsight.collector.indexer import Indexer
+from fedsight.collector.ingest import Ingest
+from fedsight.collector.journals import Journals
+from fedsight.collector.settings import MB, Settings
+from fedsight.collector.watch import FolderWatch
+from fedsight.store import Store
+
+
+class Parts:
+    """Everything that handlers need. `ingest` is None in `view`, which takes nothing in.
+
+    Opening raises `StoreError` when the index can't be had.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.started_at = time.time()
+        self.tokens = Tokens(settings.tokens) if settings.tokens is not None else None
+        self.access = Access(self.tokens, on_loopback=settings.on_loopback, open_reads=settings.open_reads)
+        settings.index.parent.mkdir(parents=True, exist_ok=True)
+        self.store = Store.open(settings.index, memory_limit_mb=settings.memory_limit_mb)
+        self.hub = Hub(self.store)
+        self.indexer = Indexer(
+            self.store,
+            self.hub.committed,
+            max_queue_bytes=settings.max_queue_mb * MB,
+            watch=FolderWatch(settings.journals) if settings.mode == "view" else None,
+        )
+        self.ingest: Ingest | None = None
+        if settings.mode == "serve":
+            journals = Journals(settings.journals)
+            for copy in journals.all():
+                self.indexer.grown(copy.path, copy.header, copy.length)
+            self.ingest = Ingest(settings, journals, self.indexer)
+
+    def start(self) -> None:
+        """Begin to index and to tell of news. Called in the event loop."""
+        self.hub.start()
+        self.indexer.start()
+
+    def stop(self) -> None:
+        """End cleanly: the commit under way is finished, all acknowledged bytes are on disk anyway."""
+        self.hub.close()
+        self.indexer.stop()
+        self.store.close()

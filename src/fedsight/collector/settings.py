@@ -1,0 +1,161 @@
+"""What a collector can be told: address, folders, limits. Every field is also an environment variable FEDSIGHT_<FIELD>."""
+
+from __future__ import annotations
+
+import hashlib
+import ipaddress
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+
+from fedsight.errors import UsageError
+
+MB = 1 << 20
+
+Mode = Literal["serve", "view"]
+DEFAULT_PORT: dict[Mode, int] = {"serve": 8083, "view": 7070}
+
+
+class Settings(msgspec.Struct, kw_only=True, frozen=True):
+    """One collector's settings.
+
+    `folder` is the data folder of `serve` (its journals, index and tokens), or the folder of
+    journals of `view`, which is only read. `index` is the store's file.
+    """
+
+    mode: Mode
+    folder: Path
+    index: Path
+    host: str = "127.0.0.1"
+    port: int = 8083
+    tokens: Path | None = None
+    open_reads: bool = True
+    max_body_mb: int = 8
+    max_decoded_mb: int = 64
+    max_queue_mb: int = 32
+    max_backlog_mb: int = 512
+    memory_limit_mb: int = 256
+
+    @property
+    def on_loopback(self) -> bool:
+        """Only this machine can reach the address that the collector is bound to."""
+        return is_loopback(self.host)
+
+    @property
+    def journals(self) -> Path:
+        """The folder that holds the journals."""
+        return self.folder / "journals" if self.mode == "serve" else self.folder
+
+
+ALLOWED_MB = {
+    "max_body_mb": (1, 1024),
+    "max_decoded_mb": (1, 4096),
+    "max_queue_mb": (1, 4096),
+    "max_backlog_mb": (1, 1 << 20),
+    "memory_limit_mb": (64, 1 << 20),
+}
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host name or address means this machine alone."""
+    if host == "localhost":
+        return True
+    try:
+        address = ipaddress.ip_address(host.strip("[]").partition("%")[0])
+    except ValueError:
+        return False
+    mapped = getattr(address, "ipv4_mapped", None)
+    return bool((mapped or address).is_loopback)
+
+
+def serve_settings(
+    folder: Path | None = None,
+    *,
+    host: str | None = None,
+    port: int | None = None,
+    environ: Mapping[str, str] = os.environ,
+) -> Settings:
+    """Settings of `fedsight serve`: what is given, else the environment, else the defaults.
+
+    Raises `UsageError` naming the variable, its value and what is allowed.
+    """
+    folder = folder or Path(environ.get("FEDSIGHT_DATA") or "fedsight-data")
+    return Settings(
+        mode="serve",
+        folder=folder,
+        index=folder / "index.duckdb",
+        tokens=Path(environ.get("FEDSIGHT_TOKENS") or folder / "tokens.json"),
+        host=_host(host, environ),
+        port=_port("serve", port, environ),
+        **_limits(environ),
+    )
+
+
+def view_settings(
+    folder: Path,
+    *,
+    host: str | None = None,
+    port: int | None = None,
+    environ: Mapping[str, str] = os.environ,
+) -> Settings:
+    """Settings of `fedsight view`: its index lives in the user's cache, for the folder may be read-only.
+
+    Raises `UsageError` naming the variable, its value and what is allowed.
+    """
+    host = _host(host, environ)
+    tokens = environ.get("FEDSIGHT_TOKENS")
+    if not is_loopback(host) and not tokens:
+        raise UsageError(
+            "host",
+            f"--host {host!r} lets other machines read, which needs tokens: name the tokens file of a collector in "
+            "FEDSIGHT_TOKENS (make one with `fedsight token create --role viewer`), or use 127.0.0.1",
+        )
+    return Settings(
+        mode="view",
+        folder=folder,
+        index=view_index(folder, environ),
+        tokens=Path(tokens) if tokens else None,
+        host=host,
+        port=_port("view", port, environ),
+        **_limits(environ),
+    )
+
+
+def view_index(folder: Path, environ: Mapping[str, str] = os.environ) -> Path:
+    """Where the index of a viewed folder is kept."""
+    cache = Path(environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    name = hashlib.sha256(os.fsencode(folder.resolve())).hexdigest()[:16]
+    return cache / "fedsight" / "view" / f"{name}.duckdb"
+
+
+def _host(given: str | None, environ: Mapping[str, str]) -> str:
+    return given or environ.get("FEDSIGHT_HOST") or "127.0.0.1"
+
+
+def _port(mode: Mode, given: int | None, environ: Mapping[str, str]) -> int:
+    if given is not None:
+        return given
+    text = environ.get("FEDSIGHT_PORT")
+    return _whole_number("FEDSIGHT_PORT", text, 0, 65535) if text else DEFAULT_PORT[mode]
+
+
+def _limits(environ: Mapping[str, str]) -> dict[str, Any]:
+    limits: dict[str, Any] = {}
+    for name, (least, most) in ALLOWED_MB.items():
+        variable = f"FEDSIGHT_{name.upper()}"
+        if text := environ.get(variable):
+            limits[name] = _whole_number(variable, text, least, most)
+    if text := environ.get("FEDSIGHT_OPEN_READS"):
+        if text not in ("0", "1"):
+            raise UsageError("FEDSIGHT_OPEN_READS", f"FEDSIGHT_OPEN_READS is {text!r}; allowed: 0 or 1")
+        limits["open_reads"] = text == "1"
+    return limits
+
+
+def _whole_number(variable: str, text: str, least: int, most: int) -> int:
+    if not text.isascii() or not text.isdigit() or not least <= int(text) <= most:
+        raise UsageError(variable, f"{variable} is {text!r}; allowed: a whole number from {least} to {most}")
+    return int(text)
