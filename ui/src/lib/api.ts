@@ -1,0 +1,125 @@
+/** Calls of the HTTP API. Every failure is an ApiError; nothing else is thrown. */
+
+import { decodeRow, decodeSeries, decodeTable } from './decode'
+import { noteServerTime } from './clock.svelte'
+import type { Client, FedEvent, MetricNames, Round, Rows, Run, RunDetail, Series, Update, WireTable } from './types'
+
+/** `away`: nobody answered. `unauthorized`: log in. `not_found`: no such run or client. `refused`: everything else. */
+export type ApiErrorKind = 'away' | 'unauthorized' | 'not_found' | 'refused'
+
+export class ApiError extends Error {
+  constructor(
+    readonly kind: ApiErrorKind,
+    message: string,
+    readonly status = 0,
+  ) {
+    super(message)
+  }
+}
+
+type Query = Record<string, string | number | null | undefined>
+
+const PAGE = 10_000
+
+export function apiUrl(path: string, query: Query = {}): string {
+  const search = new URLSearchParams()
+  for (const [key, value] of Object.entries(query)) {
+    if (value !== null && value !== undefined && value !== '') search.set(key, String(value))
+  }
+  const text = search.toString()
+  return `/api/v1${path}${text ? `?${text}` : ''}`
+}
+
+async function call<T>(path: string, query: Query = {}, init: RequestInit = {}): Promise<T> {
+  let response: Response
+  try {
+    response = await fetch(apiUrl(path, query), { headers: { Accept: 'application/json' }, ...init })
+  } catch {
+    throw new ApiError('away', 'The collector does not answer.')
+  }
+  noteServerTime(response.headers.get('date'))
+  if (response.ok) {
+    const text = await response.text()
+    try {
+      return (text ? JSON.parse(text) : null) as T
+    } catch {
+      throw new ApiError('refused', `The answer to ${path} is not JSON.`, response.status)
+    }
+  }
+  throw new ApiError(kindOf(response.status), await messageOf(response), response.status)
+}
+
+function kindOf(status: number): ApiErrorKind {
+  if (status === 401) return 'unauthorized'
+  if (status === 404) return 'not_found'
+  // A proxy in front of a collector that is gone answers 502 to 504; the collector itself says 503 while it starts.
+  if (status >= 502 && status <= 504) return 'away'
+  return 'refused'
+}
+
+async function messageOf(response: Response): Promise<string> {
+  try {
+    const body = (await response.json()) as { error?: { message?: unknown } }
+    if (typeof body.error?.message === 'string') return body.error.message
+  } catch {
+    // A proxy's error page is no JSON; the status line then has to do.
+  }
+  return `The collector answered ${response.status} ${response.statusText}.`
+}
+
+const at = (runId: string, rest = ''): string => `/runs/${encodeURIComponent(runId)}${rest}`
+
+/** All pages of a table, at most `most` rows. The as_of is the first page's: the oldest. */
+async function all<T>(path: string, query: Query, most: number): Promise<Rows<T>> {
+  const first = decodeTable<T>(await call<WireTable>(path, { ...query, limit: Math.min(PAGE, most) }))
+  let next = first.next
+  while (next !== null && first.rows.length < most) {
+    const page = decodeTable<T>(await call<WireTable>(path, { ...query, limit: PAGE, cursor: next }))
+    first.rows.push(...page.rows)
+    next = page.next
+  }
+  return { ...first, next }
+}
+
+export const api = {
+  status: () => call<{ as_of: string; mode: string; version: string }>('/status'),
+
+  login: (token: string) =>
+    call<unknown>('/login', {}, {
+      method: 'POST',
+      headers: { 'Content-Type': 'application/json' },
+      body: JSON.stringify({ token }),
+    }),
+
+  runs: () => all<Run>('/runs', {}, 50_000),
+
+  async run(runId: string): Promise<RunDetail> {
+    const detail = await call<RunDetail>(at(runId))
+    return { ...detail, run: decodeRow<Run>(detail.run as unknown as Record<string, unknown>) }
+  },
+
+  rounds: (runId: string) => all<Round>(at(runId, '/rounds'), {}, 200_000),
+
+  clients: (runId: string) => all<Client>(at(runId, '/clients'), { sparkline: 'local_accuracy' }, 50_000),
+
+  async client(runId: string, clientId: string): Promise<{ asOf: string; client: Client }> {
+    const answer = await call<{ as_of: string; client: Record<string, unknown> }>(
+      at(runId, `/clients/${encodeURIComponent(clientId)}`),
+    )
+    return { asOf: answer.as_of, client: decodeRow<Client>(answer.client) }
+  },
+
+  async updates(runId: string, query: Query): Promise<Rows<Update>> {
+    return decodeTable<Update>(await call<WireTable>(at(runId, '/updates'), query))
+  },
+
+  async events(runId: string, query: Query): Promise<Rows<FedEvent>> {
+    return decodeTable<FedEvent>(await call<WireTable>(at(runId, '/events'), query))
+  },
+
+  async series(runId: string, query: Query): Promise<Series> {
+    return decodeSeries(await call<WireTable>(at(runId, '/series'), query))
+  },
+
+  metrics: (runId: string) => call<MetricNames & { as_of: string }>(at(runId, '/metrics')),
+}

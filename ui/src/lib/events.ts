@@ -1,0 +1,71 @@
+/** Events in words: what happened, to whom, and how much it matters. */
+
+import { bytes } from './format'
+import type { FedEvent } from './types'
+
+export type Tone = 'grey' | 'orange' | 'vermillion' | 'blue' | 'green' | 'purple'
+
+export const GROUPS = ['Dropouts and failures', 'Checkpoints', 'Notes', 'Logs', 'Run', 'Rounds', 'Other'] as const
+export type Group = (typeof GROUPS)[number]
+
+const BY_KIND: Record<string, Group> = {
+  client_event: 'Dropouts and failures',
+  checkpoint: 'Checkpoints',
+  text: 'Notes',
+  log: 'Logs',
+  run_start: 'Run',
+  run_end: 'Run',
+  server: 'Run',
+  round_start: 'Rounds',
+  round_end: 'Rounds',
+}
+
+export function groupOf(event: FedEvent): Group {
+  return BY_KIND[event.kind] ?? 'Other'
+}
+
+const CLIENT_EVENTS: Record<string, { what: string; tone: Tone }> = {
+  dropout: { what: 'Dropout', tone: 'orange' },
+  comm_failure: { what: 'Communication failure', tone: 'vermillion' },
+  joined: { what: 'Joined', tone: 'green' },
+  left: { what: 'Left', tone: 'grey' },
+}
+
+const text = (value: unknown): string => (typeof value === 'string' ? value : '')
+
+export function describe(event: FedEvent): { what: string; detail: string; tone: Tone } {
+  const data = event.data ?? {}
+  const message = event.message ?? ''
+  switch (event.kind) {
+    case 'client_event': {
+      const known = CLIENT_EVENTS[event.event ?? ''] ?? { what: event.event ?? 'Client event', tone: 'grey' as Tone }
+      return { ...known, detail: message }
+    }
+    case 'checkpoint': {
+      const size = typeof data['size_bytes'] === 'number' ? bytes(data['size_bytes']) : ''
+      return { what: 'Checkpoint', detail: [message || text(data['path']), size].filter(Boolean).join(', '), tone: 'blue' }
+    }
+    case 'text':
+      return { what: 'Note', detail: message, tone: 'purple' }
+    case 'log': {
+      const level = text(data['level'])
+      const tone: Tone = level === 'error' ? 'vermillion' : level === 'warning' ? 'orange' : 'grey'
+      return { what: text(data['component']) || event.event || 'Log', detail: message, tone }
+    }
+    case 'run_start':
+      return { what: data['resumed'] === true ? 'Run resumed' : 'Run started', detail: message, tone: 'green' }
+    case 'run_end': {
+      const status = text(data['status']) || event.event || ''
+      const bad = status === 'failed' || status === 'killed'
+      return { what: `Run ${status || 'ended'}`, detail: message, tone: bad ? 'vermillion' : 'blue' }
+    }
+    case 'round_start':
+      return { what: 'Round started', detail: message, tone: 'grey' }
+    case 'round_end':
+      return { what: 'Round ended', detail: message, tone: 'grey' }
+    case 'server':
+      return { what: 'Server', detail: message, tone: 'grey' }
+    default:
+      return { what: event.event ?? event.kind, detail: message, tone: 'grey' }
+  }
+}

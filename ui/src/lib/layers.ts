@@ -1,0 +1,129 @@
+/** What a chart is made of, and how its layers become uPlot's data. */
+
+import { thin } from './thin'
+import type { Num } from './types'
+
+/** Names of the palette's custom properties in app.css, without the dashes. */
+export type Colour = 'blue' | 'orange' | 'green' | 'vermillion' | 'sky' | 'purple' | 'grey' | 'ink'
+
+interface Base {
+  label: string
+  colour: Colour
+  /** Not drawn until the reader asks for it. */
+  hidden?: boolean
+}
+export interface Line extends Base {
+  kind: 'line'
+  values: readonly Num[]
+  dash?: number[]
+  width?: number
+}
+/** The space between two curves, filled. */
+export interface Band extends Base {
+  kind: 'band'
+  low: readonly Num[]
+  high: readonly Num[]
+  strength: number
+}
+/** Amounts that stand on each other, in the order given. */
+export interface Stack extends Base {
+  kind: 'stack'
+  values: readonly Num[]
+}
+export type Layer = Line | Band | Stack
+
+export interface Plotted {
+  /** x, then one array a curve. */
+  columns: (readonly Num[])[]
+  /** For each plotted point its index in the layers' values. */
+  index: number[] | null
+  /** Rounds at which a line has NaN or an infinity: there is no place for it on the axis. */
+  nonFinite: number[]
+}
+
+/**
+ * The order in which layers are painted, and stand in uPlot's data: stacked bars, the tallest first so that the
+ * lower ones cover its foot, then bands, then lines.
+ */
+export function paintOrder(layers: readonly Layer[]): Layer[] {
+  const of = (kind: Layer['kind']): Layer[] => layers.filter((layer) => layer.kind === kind)
+  return [...of('stack').reverse(), ...of('band'), ...of('line')]
+}
+
+const finite = (value: Num | undefined): Num => (value != null && Number.isFinite(value) ? value : null)
+
+/** uPlot's columns for the layers, at most about `maxPoints` a column. */
+export function plot(x: readonly number[], layers: readonly Layer[], maxPoints: number): Plotted {
+  const broken = new Set<number>()
+  const heights = stackHeights(x, layers)
+  const curves: Num[][] = []
+  for (const layer of paintOrder(layers)) {
+    if (layer.kind === 'stack') {
+      curves.push(heights.get(layer)!)
+    } else if (layer.kind === 'band') {
+      curves.push(x.map((_, i) => (finite(layer.high[i]) === null ? null : finite(layer.low[i]))))
+      curves.push(x.map((_, i) => (finite(layer.low[i]) === null ? null : finite(layer.high[i]))))
+    } else {
+      curves.push(x.map((_, i) => finite(layer.values[i])))
+      x.forEach((round, i) => {
+        const value = layer.values[i]
+        if (value != null && !Number.isFinite(value)) broken.add(round)
+      })
+    }
+  }
+  const index = thin(x.length, curves, maxPoints)
+  const columns = [x, ...curves]
+  return {
+    columns: index === null ? columns : columns.map((column) => index.map((i) => column[i] ?? null)),
+    index,
+    nonFinite: [...broken].sort((a, b) => a - b),
+  }
+}
+
+/** How high each stacked layer reaches: the sum of it and those below. */
+function stackHeights(x: readonly number[], layers: readonly Layer[]): Map<Layer, Num[]> {
+  const heights = new Map<Layer, Num[]>()
+  let below: Num[] = x.map(() => null)
+  for (const layer of layers) {
+    if (layer.kind !== 'stack') continue
+    below = below.map((height, i) => {
+      const value = finite(layer.values[i])
+      return value === null ? height : (height ?? 0) + value
+    })
+    heights.set(layer, below)
+  }
+  return heights
+}
+
+/** Values of `column` at the rounds `x`: null where it has none. Both lists of rounds ascend. */
+export function align(x: readonly number[], rounds: readonly number[], column: readonly Num[] | undefined): Num[] {
+  if (column === undefined) return x.map(() => null)
+  let i = 0
+  return x.map((round) => {
+    while (i < rounds.length && rounds[i]! < round) i++
+    return rounds[i] === round ? (column[i] ?? null) : null
+  })
+}
+
+/** What a line says, for those who can't see it. */
+export function summary(label: string, x: readonly number[], values: readonly Num[], format: (v: Num) => string): string {
+  let last = -1
+  let first = -1
+  let low = -1
+  let high = -1
+  let broken = 0
+  values.forEach((value, i) => {
+    if (value == null) return
+    if (!Number.isFinite(value)) broken++
+    else {
+      if (low < 0 || value < values[low]!) low = i
+      if (high < 0 || value > values[high]!) high = i
+    }
+    if (first < 0) first = i
+    last = i
+  })
+  if (last < 0) return `${label}: no values yet.`
+  const point = (i: number): string => `${format(values[i]!)} in round ${x[i]}`
+  const range = low < 0 ? '' : ` Lowest ${point(low)}, highest ${point(high)}.`
+  return `${label}: ${point(last)}, at first ${point(first)}.${range}${broken ? ` Not a finite number in ${broken} rounds.` : ''}`
+}

@@ -1,0 +1,33 @@
+/** Paths of the dashboard, both ways. */
+
+export type Route =
+  | { page: 'runs' }
+  | { page: 'run'; runId: string }
+  | { page: 'client'; runId: string; clientId: string }
+  | { page: 'unknown'; path: string }
+
+/** What page a path stands for. Ids are decoded after the path is split: they may hold slashes. */
+export function parsePath(path: string): Route {
+  const parts = path.split('/').filter((part) => part !== '')
+  const ids = parts.map(decode)
+  if (parts.length === 0) return { page: 'runs' }
+  const [runId, clientId] = [ids[1], ids[3]]
+  if (parts[0] === 'runs' && runId != null) {
+    if (parts.length === 2) return { page: 'run', runId }
+    if (parts.length === 4 && parts[2] === 'clients' && clientId != null) return { page: 'client', runId, clientId }
+  }
+  return { page: 'unknown', path }
+}
+
+function decode(part: string): string | null {
+  try {
+    return decodeURIComponent(part)
+  } catch {
+    return null // "%" followed by no number: somebody typed it
+  }
+}
+
+export const runPath = (runId: string): string => `/runs/${encodeURIComponent(runId)}`
+
+export const clientPath = (runId: string, clientId: string): string =>
+  `${runPath(runId)}/clients/${encodeURIComponent(clientId)}`

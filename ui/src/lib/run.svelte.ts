@@ -1,0 +1,140 @@
+/** One run with its rounds, clients and events, kept up to date. The run's page and its clients' pages share it. */
+
+import { api } from './api'
+import { oldest } from './asof'
+import { connection } from './connection.svelte'
+import { decodeRows } from './decode'
+import { patiently, phaseOf, type Phase } from './loading'
+import { byClientId, byNewest, byRound, byRunId, extendSparkline, mergeSorted } from './merge'
+import { LiveStream, type RowsMessage } from './stream'
+import type { Client, FedEvent, Round, Run, RunDetail } from './types'
+
+const EVENTS_PER_PAGE = 200
+/** What the stream does not carry (names of metrics, journals' last contact) is asked for at this pace. */
+const DETAIL_MS = 10_000
+
+export class RunView {
+  phase = $state<Phase>('loading')
+  message = $state('')
+  run = $state.raw<Run | null>(null)
+  detail = $state.raw<RunDetail | null>(null)
+  rounds = $state.raw<Round[]>([])
+  /** Ascending by client_id. */
+  clients = $state.raw<Client[]>([])
+  clientsLoaded = $state(false)
+  /** Newest first. */
+  events = $state.raw<FedEvent[]>([])
+  /** Cursor of the older events that are not here yet. */
+  olderEvents = $state<string | null>(null)
+
+  #listeners = new Set<(fromRound: number) => void>()
+  #stream: LiveStream | null = null
+  #detailTimer: ReturnType<typeof setInterval>
+  #stopped = false
+
+  constructor(readonly runId: string) {
+    void this.#load()
+    this.#detailTimer = setInterval(() => void this.#refreshDetail(), DETAIL_MS)
+  }
+
+  stop(): void {
+    this.#stopped = true
+    this.#stream?.stop()
+    clearInterval(this.#detailTimer)
+  }
+
+  /** Calls back with the lowest round that changed whenever rounds did. Returns how to end it. */
+  onRounds(listener: (fromRound: number) => void): () => void {
+    this.#listeners.add(listener)
+    return () => this.#listeners.delete(listener)
+  }
+
+  async loadOlderEvents(): Promise<void> {
+    const cursor = this.olderEvents
+    if (cursor === null) return
+    try {
+      const page = await api.events(this.runId, { limit: EVENTS_PER_PAGE, cursor })
+      this.events = mergeSorted(this.events, page.rows, byNewest)
+      this.olderEvents = page.next
+    } catch (error) {
+      connection.note(error)
+    }
+  }
+
+  async #load(): Promise<void> {
+    try {
+      const answers = await patiently(() => this.#fetch(), () => !this.#stopped)
+      if (answers === null) return
+      const since = oldest(answers)
+      if (since === null) {
+        setTimeout(() => void this.#load(), 500) // the store was exchanged between two of the answers
+        return
+      }
+      this.#stream = new LiveStream(this.runId, since, (message) => this.#merge(message), () => void this.#load())
+    } catch (error) {
+      ;({ phase: this.phase, message: this.message } = phaseOf(error))
+    }
+  }
+
+  /** Fetches everything, showing each part as it comes. Returns the answers' as_of. */
+  #fetch(): Promise<string[]> {
+    return Promise.all([
+      api.rounds(this.runId).then((rounds) => {
+        this.rounds = rounds.rows
+        if (this.#stream !== null) this.#tell(-Infinity) // after a reset: nothing that was fetched before holds
+        return rounds.asOf
+      }),
+      api.run(this.runId).then((detail) => {
+        this.detail = detail
+        this.run = detail.run
+        this.phase = 'ready'
+        return detail.as_of
+      }),
+      api.clients(this.runId).then((clients) => {
+        this.clients = clients.rows.sort(byClientId)
+        this.clientsLoaded = true
+        return clients.asOf
+      }),
+      api.events(this.runId, { limit: EVENTS_PER_PAGE }).then((events) => {
+        this.events = events.rows.sort(byNewest)
+        this.olderEvents = events.next
+        return events.asOf
+      }),
+    ])
+  }
+
+  #merge(message: RowsMessage): void {
+    if (message.runs) {
+      const mine = decodeRows<Run>(message.runs).filter((run) => run.run_id === this.runId)
+      this.run = mergeSorted(this.run ? [this.run] : [], mine, byRunId)[0] ?? null
+    }
+    if (message.clients) this.#mergeClients(decodeRows<Client>(message.clients))
+    if (message.events) this.events = mergeSorted(this.events, decodeRows<FedEvent>(message.events), byNewest)
+    if (message.rounds) {
+      const news = decodeRows<Round>(message.rounds)
+      if (news.length === 0) return
+      this.rounds = mergeSorted(this.rounds, news, byRound)
+      this.#tell(Math.min(...news.map((round) => round.round)))
+    }
+  }
+
+  #tell(fromRound: number): void {
+    for (const listener of this.#listeners) listener(fromRound)
+  }
+
+  #mergeClients(news: Client[]): void {
+    const before = new Map(this.clients.map((client) => [client.client_id, client]))
+    for (const client of news) client.sparkline ??= extendSparkline(before.get(client.client_id), client)
+    this.clients = mergeSorted(this.clients, news, byClientId)
+  }
+
+  async #refreshDetail(): Promise<void> {
+    const live = this.run?.state === 'running' || this.run?.state === 'lost'
+    if (!live || document.hidden || connection.away || connection.loginWanted) return
+    try {
+      this.detail = await api.run(this.runId)
+    } catch (error) {
+      connection.note(error)
+    }
+  }
+}

@@ -1,0 +1,155 @@
+/** The rows of the HTTP API (docs/api.md). Missing is null; NaN and infinities are JavaScript's own. */
+
+export type Num = number | null
+
+export type RunStateName = 'running' | 'finished' | 'failed' | 'killed' | 'lost'
+
+export interface Run {
+  run_id: string
+  project: string | null
+  algorithm: string | null
+  framework: string | null
+  state: RunStateName
+  error: string | null
+  started_at: Num
+  ended_at: Num
+  last_event_at: Num
+  duration_sec: Num
+  current_round: Num
+  num_rounds: Num
+  num_clients: Num
+  num_updates: Num
+  global_accuracy: Num
+  global_loss: Num
+  best_accuracy: Num
+  total_bytes_up: Num
+  total_bytes_down: Num
+}
+
+export interface Round {
+  round: number
+  state: 'open' | 'closed'
+  started_at: Num
+  ended_at: Num
+  global_accuracy: Num
+  global_loss: Num
+  num_selected: Num
+  num_completed: Num
+  num_dropouts: Num
+  num_failures: Num
+  num_stragglers: Num
+  num_late: Num
+  participation_rate: Num
+  round_duration_sec: Num
+  aggregation_time_sec: Num
+  total_bytes_up: Num
+  total_bytes_down: Num
+  gradient_norm_dispersion: Num
+  mean_staleness: Num
+  max_staleness: Num
+  metrics: Record<string, Num> | null
+}
+
+/** The metadata contract: what a client may say of itself with every update. */
+export interface Contract {
+  local_accuracy: Num
+  local_loss: Num
+  num_samples: Num
+  gradient_norm: Num
+  gradient_magnitude: Num
+  sparsity: Num
+  compression_ratio: Num
+  bytes_sent: Num
+  bytes_received: Num
+  network_latency_ms: Num
+  train_time_sec: Num
+  cpu_pct: Num
+  ram_mb: Num
+  gpu_util_pct: Num
+  gpu_vram_mb: Num
+  lat: Num
+  lng: Num
+  city: string | null
+  country: string | null
+}
+
+export interface Client extends Contract {
+  client_id: string
+  status: string | null
+  last_round: Num
+  last_seen: Num
+  num_updates: Num
+  num_dropouts: Num
+  num_failures: Num
+  staleness: Num
+  base_round: Num
+  metrics: Record<string, Num> | null
+  /** The last values of local_accuracy, oldest first; only where the list was asked for them. */
+  sparkline?: Num[] | null
+}
+
+export interface Update extends Contract {
+  round: number
+  client_id: string
+  ts: Num
+  status: string | null
+  base_round: Num
+  staleness: Num
+  metrics: Record<string, Num> | null
+  extra: Record<string, unknown> | null
+  late: boolean | null
+}
+
+export interface FedEvent {
+  ts: Num
+  kind: string
+  event: string | null
+  client_id: string | null
+  round: Num
+  message: string | null
+  data: Record<string, unknown> | null
+  journal: string
+  offset: number
+}
+
+export interface JournalInfo {
+  journal: string
+  role: string
+  client_id: string | null
+  offset: number
+  last_contact: Num
+  num_bad: number
+}
+
+export interface MetricNames {
+  global: string[]
+  client: string[]
+  step: { key: string; client_id: string | null }[]
+}
+
+export interface RunDetail {
+  as_of: string
+  run: Run
+  config: Record<string, unknown>
+  tags: Record<string, string>
+  server: Record<string, unknown> | null
+  journals: JournalInfo[]
+  metrics: MetricNames
+}
+
+/** A table as the API sends it: one array a column, all equally long. */
+export interface WireTable {
+  as_of?: string
+  next?: string | null
+  columns: Record<string, unknown[]>
+}
+
+/** A table as the pages use it. */
+export interface Rows<T> {
+  asOf: string
+  next: string | null
+  rows: T[]
+}
+
+/** Curves over the rounds: column name → values, in step with `round`. */
+export type Series = Record<string, Num[]> & { round: number[] }
