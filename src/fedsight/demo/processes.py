@@ -59,8 +59,10 @@ class Processes:
 
     def start_collector(self, port: int, *, data: Path, tokens: Path) -> Collector:
         """Start `fedsight serve` on a loopback port; it keeps what it is sent in the folder `data`."""
-        serve = ["-c", "from fedsight.cli import main; main()", "serve", "--port", str(port), "--data", str(data)]
-        child = self.start("collector", [sys.executable, *serve], env={"FEDSIGHT_TOKENS": str(tokens)})
+        serve = ["-c", "from fedsight.cli import main; main()", "serve", "--data", str(data)]
+        address = ["--host", "127.0.0.1", "--port", str(port)]
+        env = {"FEDSIGHT_TOKENS": str(tokens), "FEDSIGHT_OPEN_READS": "1"}
+        child = self.start("collector", [sys.executable, *serve, *address], env=env)
         return Collector(child, f"http://127.0.0.1:{port}", self.log_path("collector"))
 
     def wait(self, *, but: Collection[subprocess.Popen[bytes]] = (), timeout_sec: float = GRACE_SEC) -> None:
