@@ -1,4 +1,5 @@
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parent))
+for folder in (".", "emitters"):
+    sys.path.insert(0, str(Path(__file__).parent / folder))

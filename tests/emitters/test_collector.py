@@ -1,0 +1,278 @@
+"""Whatever network and collector do: at the end the store equals the journal."""
+
+from __future__ import annotations
+
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from collector_process import BadNetwork, CollectorProcess, wait_until
+
+import fedsight
+from fedsight import Run, UsageError
+from fedsight.emitters import CollectorEmitter
+from fedsight.emitters.collector import sync
+from fedsight.events import ClientUpdate
+from recorded import of_type
+
+
+@pytest.fixture
+def collector(tmp_path: Path) -> Iterator[CollectorProcess]:
+    process = CollectorProcess(tmp_path / "data")
+    process.start()
+    yield process
+    process.stop()
+
+
+def record(run: Run, rounds: int, clients: int = 20, first: int = 0) -> None:
+    for number in range(first, first + rounds):
+        run.round_start(number)
+        for client in range(clients):
+            run.log_client_update(f"c{client:03d}", number, local_loss=number + client / 1000, padding="x" * 100)
+        run.log_round(number, global_loss=float(number))
+
+
+def assert_store_equals_journal(collector: CollectorProcess, path: Path) -> None:
+    updates = of_type(path, ClientUpdate)
+    run_id = path.stem
+    wait_until(lambda: path.stat().st_size in collector.stored_bytes(run_id).values())
+    assert path.read_bytes() in collector.copies()
+    table = collector.columns(f"/api/v1/runs/{run_id}/updates?fields=local_loss")
+    stored = list(zip(table["round"], table["client_id"], table["local_loss"], strict=True))
+    assert stored == [(update.round, update.client_id, update.local_loss) for update in updates]
+    (run,) = [row for row in zip(*collector.columns("/api/v1/runs").values(), strict=True) if row[0] == run_id]
+    assert len(updates) in run
+    assert collector.get("/api/v1/status")["num_dead_letters"] == 0
+
+
+def test_a_run_is_shipped_while_it_goes_on_and_is_complete_at_its_end(
+    tmp_path: Path, collector: CollectorProcess
+) -> None:
+    emitter = CollectorEmitter(collector.url, collector.token)
+    run = Run("exp", runs_dir=tmp_path, emitters=[emitter], verbose=False)
+    record(run, 3)
+    wait_until(lambda: run.path.stat().st_size in collector.stored_bytes("exp").values())
+    record(run, 3, first=3)
+    run.finish()
+    assert emitter.pending().startswith("0 bytes")
+    assert_store_equals_journal(collector, run.path)
+    assert collector.get("/api/v1/runs/exp")["run"]["state"] == "finished"
+
+
+def test_the_environment_names_the_collector(
+    tmp_path: Path, collector: CollectorProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FEDSIGHT_COLLECTOR", collector.url)
+    monkeypatch.setenv("FEDSIGHT_TOKEN", collector.token)
+    with Run("exp", runs_dir=tmp_path, verbose=False) as run:
+        record(run, 1)
+    with fedsight.join("exp", "c001", runs_dir=tmp_path) as site:
+        site.log_metric("loss", 0.5, step=1)
+    assert_store_equals_journal(collector, run.path)
+    wait_until(lambda: len(collector.stored_bytes("exp")) == 2)
+    steps = collector.get("/api/v1/runs/exp/series?scope=step&metric=loss&client_id=c001")["columns"]
+    assert (steps["step"], steps["value"]) == ([1], [0.5])
+
+
+def test_a_bad_network_loses_and_doubles_nothing(tmp_path: Path, collector: CollectorProcess) -> None:
+    chance = random.Random(3)
+    fates = ["pass", "pass", "slow", "500", "429", "cut", "lost", "lost"]
+    seen: set[str] = set()
+
+    def choose(_: int) -> str:
+        fate = chance.choice(fates)
+        seen.add(fate)
+        return fate
+
+    with BadNetwork(collector.port, choose) as network:
+        emitter = CollectorEmitter(network.url, collector.token, timeout_sec=10)
+        run = Run("exp", runs_dir=tmp_path, emitters=[emitter], verbose=False)
+        number = 0
+        while network.requests < 60:
+            record(run, 1, first=number)
+            number += 1
+            before = network.requests
+            wait_until(lambda before=before: network.requests > before)
+        run.finish(timeout_sec=60)
+    assert seen == set(fates)
+    assert_store_equals_journal(collector, run.path)
+
+
+@pytest.mark.slow
+def test_a_collector_that_is_killed_again_and_again_ends_up_with_everything(
+    tmp_path: Path, collector: CollectorProcess
+) -> None:
+    run = Run("exp", runs_dir=tmp_path, emitters=[CollectorEmitter(collector.url, collector.token)], verbose=False)
+    enough = threading.Event()
+    rounds = 0
+
+    def train() -> None:
+        nonlocal rounds
+        while not enough.wait(0.002):
+            record(run, 1, first=rounds)
+            rounds += 1
+
+    training = threading.Thread(target=train)
+    training.start()
+    for _ in range(5):
+        before = sum(collector.stored_bytes("exp").values())
+        wait_until(lambda before=before: sum(collector.stored_bytes("exp").values()) > before)
+        collector.kill()
+        collector.start()
+    enough.set()
+    training.join()
+    run.finish(timeout_sec=60)
+    assert rounds > 5
+    assert_store_equals_journal(collector, run.path)
+
+
+def test_a_collector_that_is_not_there_delays_nothing_and_sync_delivers_later(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    collector = CollectorProcess(tmp_path / "data")
+    run = Run("exp", runs_dir=tmp_path, emitters=[CollectorEmitter(collector.url, collector.token)], verbose=False)
+    record(run, 2)
+    run.finish(timeout_sec=0.3)
+    assert f"fedsight sync {run.path} --url {collector.url}" in caplog.text
+    assert caplog.text.count("can't take events now") == 1
+
+    collector.start()
+    delivery = subprocess.run(
+        [sys.executable, "-m", "fedsight", "sync", str(run.path), "--url", collector.url, "--token", collector.token],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert delivery.returncode == 0, delivery.stdout + delivery.stderr
+    assert_store_equals_journal(collector, run.path)
+    collector.stop()
+
+
+KILLED_TRAINING = """
+import os, signal, sys
+import fedsight
+from fedsight.emitters import CollectorEmitter
+fedsight.init(run_id="exp", runs_dir=sys.argv[1], emitters=[CollectorEmitter(sys.argv[2], sys.argv[3])], verbose=False)
+for round in range(50):
+    for client in range(20):
+        fedsight.log_client_update(f"c{client:03d}", round, local_loss=round + client / 1000)
+    fedsight.log_round(round)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_sync_finishes_what_a_killed_training_could_not_ship_and_ends_its_run(
+    tmp_path: Path, collector: CollectorProcess
+) -> None:
+    killed = subprocess.run(
+        [sys.executable, "-c", KILLED_TRAINING, str(tmp_path), collector.url, collector.token], check=False
+    )
+    assert killed.returncode == -signal.SIGKILL
+    path = tmp_path / "exp.jsonl"
+    with path.open("ab") as file:
+        file.write(b'{"kind":"client_upd')
+    (result,) = sync([path], collector.url, collector.token)
+    assert result.error is None
+    assert result.offset == path.stat().st_size
+    assert_store_equals_journal(collector, path)
+    assert collector.get("/api/v1/runs/exp")["run"]["state"] == "killed"
+    (again,) = sync([path], collector.url, collector.token)
+    assert (again.sent_bytes, again.error) == (0, None)
+
+
+def test_a_journal_that_was_cut_behind_the_collectors_back_is_sent_as_a_new_one(
+    tmp_path: Path, collector: CollectorProcess
+) -> None:
+    run = Run("exp", runs_dir=tmp_path, verbose=False)
+    record(run, 2)
+    backup = run.path.read_bytes()
+    record(run, 2, first=2)
+    run.finish()
+    assert sync([run.path], collector.url, collector.token)[0].error is None
+    run.path.write_bytes(backup)  # the disk came back from a backup
+    resumed = Run("exp", runs_dir=tmp_path, resume=True, verbose=False)
+    record(resumed, 5, first=10)
+    resumed.finish()
+    (result,) = sync([run.path], collector.url, collector.token)
+    assert result.error is None
+    assert result.offset == run.path.stat().st_size
+    assert len(wait_until(lambda: len(found := collector.stored_bytes("exp")) == 2 and found)) == 2
+    table = collector.columns("/api/v1/runs/exp/updates?fields=local_loss")
+    assert sorted(set(table["round"])) == [0, 1, 2, 3, *range(10, 15)]
+    assert len(table["round"]) == 20 * 9
+    (again,) = sync([run.path], collector.url, collector.token)
+    assert (again.sent_bytes, again.error) == (0, None)
+
+
+def test_a_rolled_journal_arrives_as_one_stream(tmp_path: Path, collector: CollectorProcess) -> None:
+    from fedsight.journal import JournalWriter
+
+    source = Run("exp", runs_dir=tmp_path / "whole", verbose=False)
+    record(source, 5)
+    source.finish()
+    lines = source.path.read_bytes().splitlines(keepends=True)[1:]
+    rolled = tmp_path / "rolled" / "exp.jsonl"
+    writer = JournalWriter(rolled, role="server", run_id="exp", roll_bytes=5000)
+    for line in lines:
+        writer.append(line)
+    writer.close()
+    assert len(list(rolled.parent.iterdir())) > 3
+    (result,) = sync([rolled.parent], collector.url, collector.token)
+    assert result.error is None
+    wait_until(lambda: result.offset in collector.stored_bytes("exp").values())
+    assert b"".join(path.read_bytes() for path in sorted(rolled.parent.glob("*.jsonl"))) in collector.copies()
+    assert len(collector.columns("/api/v1/runs/exp/updates?fields=local_loss")["round"]) == 100
+
+
+def test_a_wrong_token_is_said_once_and_harms_no_training(
+    tmp_path: Path, collector: CollectorProcess, caplog: pytest.LogCaptureFixture
+) -> None:
+    run = Run("exp", runs_dir=tmp_path, emitters=[CollectorEmitter(collector.url, "wrong")], verbose=False)
+    record(run, 2)
+    run.finish(timeout_sec=5)
+    assert "refused it (HTTP 401)" in caplog.text
+    assert "wrong" not in caplog.text.replace("wrong token", "")
+    assert len(of_type(run.path, ClientUpdate)) == 40
+
+
+def test_a_forked_child_ships_its_own_journal(tmp_path: Path, collector: CollectorProcess) -> None:
+    script = (
+        "import os, sys, time\nimport fedsight\nfrom fedsight.emitters import CollectorEmitter\n"
+        "run = fedsight.init(run_id='exp', runs_dir=sys.argv[1], verbose=False,"
+        " emitters=[CollectorEmitter(sys.argv[2], sys.argv[3])])\n"
+        "child = os.fork()\n"
+        "for n in range(10):\n    run.log_client_update('child' if child == 0 else 'parent', n, local_loss=n)\n"
+        "if child == 0:\n"
+        "    while not run.emitters[0].pending().startswith('0 bytes'):\n        time.sleep(0.02)\n"
+        "    os._exit(0)\n"
+        "os.waitpid(child, 0)\nrun.finish()\n"
+    )
+    subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", script, str(tmp_path), collector.url, collector.token],
+        check=True,
+        timeout=60,
+    )
+    wait_until(lambda: len(collector.stored_bytes("exp")) == 2)
+    wait_until(lambda: len(collector.columns("/api/v1/runs/exp/updates?fields=local_loss")["round"]) == 20)
+
+
+@pytest.mark.parametrize("url", ["127.0.0.1:8083", "ftp://x", "http://", "http://x:port", ""])
+def test_a_url_that_cannot_be_meant_is_refused_at_once(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("FEDSIGHT_COLLECTOR", raising=False)
+    with pytest.raises(UsageError, match="url"):
+        CollectorEmitter(url)
+
+
+def test_sync_reports_each_file(tmp_path: Path, collector: CollectorProcess) -> None:
+    Run("good", runs_dir=tmp_path / "runs", verbose=False).finish()
+    (tmp_path / "runs" / "other.jsonl").write_text('{"event_type": "init"}\n')
+    results = {result.path.name: result.error for result in sync([tmp_path / "runs"], collector.url, collector.token)}
+    assert results["good.jsonl"] is None
+    assert "is no journal" in str(results["other.jsonl"])
+    shutil.rmtree(tmp_path / "runs")
