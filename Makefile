@@ -18,7 +18,7 @@ demo: .venv/.demo ## Train a real federation of 20 clients here and watch it (AR
 	@$(BIN)/fedsight demo $(ARGS)
 
 test: .venv/.dev chromium ## Run all tests, with coverage (ARGS="-k journal")
-	$(BIN)/pytest -n 2 --cov --cov-report=term $(if $(ARGS),$(ARGS),--cov-fail-under=90)
+	$(BIN)/pytest -n 2 --dist loadfile --cov --cov-report=term $(if $(ARGS),$(ARGS),--cov-fail-under=90)
 	cd ui && PATH="$(CURDIR)/$(BIN):$$PATH" npm test
 
 bench: .venv/.dev ## Measure, and compare with peers

@@ -5,9 +5,7 @@ from fedsight.demo.cities import CITIES
 
 
 def cast(num_clients=20, num_rounds=30, speed=1.0):
-    return assign_parts(
-        CITIES[:num_clients], list(range(100, 100 + num_clients)), num_rounds=num_rounds, speed=speed
-    )
+    return assign_parts(CITIES[:num_clients], list(range(100, 100 + num_clients)), num_rounds=num_rounds, speed=speed)
 
 
 def one(parts, story):

@@ -7,9 +7,7 @@ LABELS = np.repeat(np.arange(10, dtype=np.int64), 100)
 
 
 def split(alpha=0.3, num_clients=20, min_samples=10, seed=3):
-    return dirichlet_split(
-        LABELS, num_clients, alpha=alpha, min_samples=min_samples, rng=np.random.default_rng(seed)
-    )
+    return dirichlet_split(LABELS, num_clients, alpha=alpha, min_samples=min_samples, rng=np.random.default_rng(seed))
 
 
 def largest_class_share(part):
