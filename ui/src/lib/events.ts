@@ -20,6 +20,16 @@ const BY_KIND: Record<string, Group> = {
   round_end: 'Rounds',
 }
 
+/** All but the rounds, which the charts tell better, and checkpoints that were told again with their hash. */
+export function worthALine(event: FedEvent, index: number, events: readonly FedEvent[]): boolean {
+  if (groupOf(event) === 'Rounds') return false
+  return event.kind !== 'checkpoint' || !events.slice(Math.max(0, index - 20), index).some((newer) => repeats(newer, event))
+}
+
+function repeats(newer: FedEvent, event: FedEvent): boolean {
+  return newer.kind === 'checkpoint' && newer.message === event.message && newer.round === event.round
+}
+
 export function groupOf(event: FedEvent): Group {
   return BY_KIND[event.kind] ?? 'Other'
 }

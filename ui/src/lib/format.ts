@@ -115,6 +115,11 @@ export function utc(ts: Num | undefined): string {
   return `${new Date(ts * 1000).toISOString().slice(0, 19).replace('T', ' ')} UTC`
 }
 
+/** A formatted value for an axis: without zeros that tell nothing. */
+export function short(text: string): string {
+  return text.replace(/(\.\d*?)0+(?!\d)/, '$1').replace(/\.(?!\d)/, '')
+}
+
 /** How the fields of the contract, and whatever is called like them, are shown. */
 export function formatterOf(metric: string): (value: Num | undefined) => string {
   if (/(^|_)bytes(_|$)|_bytes$/.test(metric)) return bytes

@@ -4,10 +4,12 @@ import { thin } from './thin'
 import type { Num } from './types'
 
 /** Names of the palette's custom properties in app.css, without the dashes. */
-export type Colour = 'blue' | 'orange' | 'green' | 'vermillion' | 'sky' | 'purple' | 'grey' | 'ink'
+export type Colour = 'blue' | 'orange' | 'green' | 'vermillion' | 'sky' | 'purple' | 'grey' | 'calm' | 'ink'
 
 interface Base {
   label: string
+  /** What the label means, where it is short. */
+  hint?: string
   colour: Colour
   /** Not drawn until the reader asks for it. */
   hidden?: boolean
@@ -43,12 +45,15 @@ export interface Plotted {
 
 /**
  * The order in which layers are painted, and stand in uPlot's data: stacked bars, the tallest first so that the
- * lower ones cover its foot, then bands, then lines.
+ * lower ones cover its foot, then bands, then lines, the first named on top.
  */
 export function paintOrder(layers: readonly Layer[]): Layer[] {
   const of = (kind: Layer['kind']): Layer[] => layers.filter((layer) => layer.kind === kind)
-  return [...of('stack').reverse(), ...of('band'), ...of('line')]
+  return [...of('stack').reverse(), ...of('band'), ...of('line').reverse()]
 }
+
+export const P5_P95 = 'Where nine in ten clients are: from the 5th to the 95th percentile'
+export const P25_P75 = 'Where the middle half of the clients is: from the 25th to the 75th percentile'
 
 const finite = (value: Num | undefined): Num => (value != null && Number.isFinite(value) ? value : null)
 

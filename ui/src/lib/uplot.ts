@@ -1,6 +1,7 @@
 /** uPlot's options for our charts: one place for its axes, paths and colours. */
 
 import uPlot from 'uplot'
+import { short } from './format'
 import { paintOrder, type Layer } from './layers'
 
 export interface ChartHooks {
@@ -128,14 +129,14 @@ export function chartOptions(layers: readonly Layer[], look: ChartLook, hooks: C
   return {
     width: look.width,
     height: look.height,
-    padding: [8, 10, 0, 0],
+    padding: [8, 18, 0, 0],
     legend: { show: false },
     series,
     bands,
     scales: { x: { time: false, range: xRange(hooks, hasBars) }, y: { range: yRange(look.fromZero) } },
     axes: [
-      { ...axis, grid: { show: false }, size: 26, gap: 4, space: 56, incrs: ROUND_STEPS, border: { show: true, stroke: line, width: 1 } },
-      { ...axis, size: labelRoom, gap: 6, space: 34, values: (_u, splits) => splits.map((value) => (value == null ? '' : look.format(value))) },
+      { ...axis, grid: { show: false }, size: 23, gap: 4, space: 56, incrs: ROUND_STEPS, border: { show: true, stroke: line, width: 1 } },
+      { ...axis, size: labelRoom, gap: 6, space: 34, values: (_u, splits) => splits.map((value) => (value == null ? '' : short(look.format(value)))) },
     ],
     cursor: {
       x: true,
