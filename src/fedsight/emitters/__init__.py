@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
-from fedsight.emitters.collector import CollectorEmitter
+if TYPE_CHECKING:
+    from fedsight.emitters.collector import CollectorEmitter
 
 __all__ = ["CollectorEmitter", "Emitter", "emitters_from_environment"]
 
@@ -29,9 +30,20 @@ class Emitter(Protocol):
         """The shell command that delivers the rest."""
 
 
+def __getattr__(name: str) -> Any:
+    """Emitters are imported when asked for: HTTP and TLS would triple the time of `import fedsight`."""
+    if name == "CollectorEmitter":
+        from fedsight.emitters.collector import CollectorEmitter
+
+        return CollectorEmitter
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
 def emitters_from_environment(given: Sequence[object]) -> list[Emitter]:
     """A `CollectorEmitter` where `FEDSIGHT_COLLECTOR` names a collector and none is `given`."""
     url = os.environ.get("FEDSIGHT_COLLECTOR")
-    if not url or any(isinstance(each, CollectorEmitter) for each in given):
+    if not url:
         return []
-    return [CollectorEmitter(url)]
+    from fedsight.emitters.collector import CollectorEmitter
+
+    return [] if any(isinstance(each, CollectorEmitter) for each in given) else [CollectorEmitter(url)]
