@@ -14,6 +14,8 @@ from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from types import TracebackType
 
+from fedsight.errors import FedsightError
+
 COLLECTOR_START_SEC = 60.0
 GRACE_SEC = 5.0
 LOG_TAIL_CHARS = 2000
@@ -104,12 +106,12 @@ class Collector:
         self._log = log
 
     def wait_until_ready(self, timeout_sec: float = COLLECTOR_START_SEC) -> None:
-        """Wait until it answers; raises `RuntimeError` with its last words when it does not."""
+        """Wait until it answers; raises `FedsightError` with its last words when it does not."""
         deadline = time.monotonic() + timeout_sec
         while not self._answers():
             if self.process.poll() is not None or time.monotonic() > deadline:
                 words = self._log.read_text(errors="replace")[-LOG_TAIL_CHARS:]
-                raise RuntimeError(f"The collector did not start. The end of {self._log}:\n{words}")
+                raise FedsightError(f"The collector did not start. The end of {self._log}:\n{words}")
             time.sleep(0.1)
 
     def _answers(self) -> bool:
@@ -127,4 +129,4 @@ def free_port(wanted: int) -> int:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind(("127.0.0.1", port))
             return int(probe.getsockname()[1])
-    raise OSError("no free port on 127.0.0.1")
+    raise FedsightError("no free port on 127.0.0.1")

@@ -17,6 +17,7 @@ from fedsight.demo.cast import Part, assign_parts
 from fedsight.demo.cities import CITIES, SERVER_CITY
 from fedsight.demo.lobby import Arrived, Joined, Lobby, Lost, News
 from fedsight.demo.partition import dirichlet_split
+from fedsight.errors import FedsightError
 
 HELD_OUT_SHARE = 0.2
 MIN_SAMPLES = 25
@@ -134,12 +135,12 @@ class Federation:
         return welcome, [] if hello.has_data else self._data[hello.client_id]
 
     def wait_for_clients(self, timeout_sec: float) -> None:
-        """Wait until all clients are connected; raises `TimeoutError` naming who is missing."""
+        """Wait until all clients are connected; raises `FedsightError` naming who is missing."""
         give_up = time.monotonic() + timeout_sec
         while missing := self.parts.keys() - self.lobby.connected():
             self._display.waiting(len(self.parts) - len(missing), len(self.parts))
             if time.monotonic() > give_up:
-                raise TimeoutError(
+                raise FedsightError(
                     f"clients that did not connect within {timeout_sec:g} s: {', '.join(sorted(missing))}"
                 )
             try:
