@@ -236,7 +236,7 @@ class Indexing:
         if number is None or segment.source != SERVER:
             return None
         before, moves = self._closings.get((run.run_no, number), (run.rounds[number].state == "closed", []))
-        if not before and (not moves or moves[0][:2] > (i, places[-1])):
+        if not before and not any(closes and (seg, count) <= (i, places[-1]) for seg, count, closes in moves):
             return None
         late = []
         for at in places:

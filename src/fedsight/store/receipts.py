@@ -101,13 +101,17 @@ def admit(block: Block, receipt: Receipt) -> Segment:
     header, events = receipt.header, block.events
     segment = Segment(header, receipt.received_at, block.end, [], [], list(block.bad))
     segment.updates = [event for event in events if type(event) is ClientUpdate]
-    if len(segment.updates) == len(events) and _all_may_stand(segment.updates, header):
+    check_updates = not _all_may_stand(segment.updates, header)
+    if len(segment.updates) == len(events) and not check_updates:
         return segment
     segment.updates = updates = []
     lines = block.data.split(b"\n")
     offsets = accumulate((len(line) + 1 for line in lines), initial=block.start)
     for event, line, offset in zip(events, lines, offsets):  # noqa: B905 # `lines` ends with the empty one
         if event is None:
+            continue
+        if type(event) is ClientUpdate and not check_updates:
+            updates.append(event)
             continue
         reason = _refusal(event, header)
         if reason is not None:

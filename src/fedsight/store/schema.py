@@ -22,7 +22,21 @@ NUMERIC: tuple[str, ...] = tuple(name for name in CONTRACT if name not in TEXT_F
 """The contract's fields that are numbers: each has a quantile band per round."""
 
 BAND: tuple[str, ...] = (
-    "nnum_nonfinitemeanminp5p25p50p75p95maxThe columns of a quantile band over the clients of one round.run_id",
+    "n",
+    "num_nonfinite",
+    "mean",
+    "min",
+    "p5",
+    "p25",
+    "p50",
+    "p75",
+    "p95",
+    "max",
+)
+"""The columns of a quantile band over the clients of one round (`n`: clients with a finite value)."""
+
+RUN_COLUMNS: tuple[str, ...] = (
+    "run_id",
     "project",
     "algorithm",
     "framework",

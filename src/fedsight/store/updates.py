@@ -14,7 +14,6 @@ from fedsight.store.memory import ClientState, RunState
 from fedsight.store.schema import CONTRACT
 from fedsight.store.tally import LATE, TALLIES, status_bits, told_bit, without_status
 
-_PLAIN: list[set[str | None]] = [{None}, {"active"}]
 _STORED = ("ts", "status", "base_round", *CONTRACT, "metrics", "extra")
 
 
@@ -61,20 +60,23 @@ class UpdateRows:
                 count_change(run, client, 0, told_bit(source) | status_bits(source, update.status))
             return
         members = run.rounds[round].members
-        statuses = {update.status for update in updates}
-        if (
-            late is None
-            and statuses in _PLAIN
-            and len(set(numbers)) == len(numbers)
-            and members.keys().isdisjoint(numbers)
-        ):
-            members.update(dict.fromkeys(numbers, told_bit(source) | status_bits(source, statuses.pop())))
-            for client in clients:
-                client.num_updates += 1
-            run.num_updates += len(clients)
-            self._append(Group(run.run_no, round, source, len(self.updates), len(updates)), updates, numbers)
-        else:
+        if len(set(numbers)) < len(numbers) or not members.keys().isdisjoint(numbers):
             self._take_one_by_one(run, source, round, updates, clients, late)
+            return
+        bits_of = {status: told_bit(source) | status_bits(source, status) for status in {u.status for u in updates}}
+        bits = [bits_of[update.status] for update in updates]
+        if late is not None:
+            bits = [b | LATE if is_late else b for b, is_late in zip(bits, late, strict=True)]
+            self._late.update(len(self.updates) + i for i, is_late in enumerate(late) if is_late)
+        members.update(zip(numbers, bits, strict=True))
+        for client, b in zip(clients, bits, strict=True):
+            client.num_updates += 1
+            tally = TALLIES[b]
+            if not tally.completed:
+                client.num_dropouts += tally.dropouts
+                client.num_failures += tally.failures
+        run.num_updates += len(clients)
+        self._append(Group(run.run_no, round, source, len(self.updates), len(updates)), updates, numbers)
 
     def _take_one_by_one(
         self,
