@@ -48,11 +48,11 @@ class CollectorProcess:
             check=True,
         )
         self.token = max(created.stdout.split(), key=len)
-        self._process: subprocess.Popen[bytes] | None = None
+        self.process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
         with (self.data / "serve.log").open("ab") as log:
-            self._process = subprocess.Popen(
+            self.process = subprocess.Popen(
                 [sys.executable, "-m", "fedsight", "serve", "--data", str(self.data), "--port", str(self.port)],
                 stdout=log,
                 stderr=log,
@@ -60,16 +60,16 @@ class CollectorProcess:
         wait_until(lambda: self.get("/api/v1/status") is not None)
 
     def kill(self) -> None:
-        assert self._process is not None
-        os.kill(self._process.pid, signal.SIGKILL)
-        self._process.wait()
-        self._process = None
+        assert self.process is not None
+        os.kill(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+        self.process = None
 
     def stop(self) -> None:
-        if self._process is not None:
-            self._process.terminate()
-            self._process.wait(20)
-            self._process = None
+        if self.process is not None:
+            self.process.terminate()
+            self.process.wait(20)
+            self.process = None
 
     def get(self, path: str) -> Any:
         """The JSON at `path`; None when nobody answers or there is no such thing."""
