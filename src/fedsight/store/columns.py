@@ -29,7 +29,7 @@ def table(columns: Mapping[str, tuple[pa.DataType, Sequence[Any]]]) -> pa.Table:
 def numbers(values: Sequence[float | None]) -> pa.Array:
     """A column of doubles; four times as fast as pyarrow's own way where none is missing."""
     try:
-        packed = array("d", values)  # type: ignore[arg-type]
+        packed = array("d", values)  # type: ignore[type-var]
     except TypeError:
         return pa.array(values, NUMBER)
     return pa.Array.from_buffers(NUMBER, len(packed), [None, pa.py_buffer(packed)])
