@@ -1,6 +1,6 @@
 import { svelte } from '@sveltejs/vite-plugin-svelte'
 import { defineConfig } from 'vitest/config'
-import { compress } from './compress'
+import { compress } from './compress.ts'
 
 // `npm run dev` serves the sources and passes the API on to a collector: FEDSIGHT_URL, or `fedsight view`'s port.
 const collector = process.env['FEDSIGHT_URL'] ?? 'http://127.0.0.1:7070'

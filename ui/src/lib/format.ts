@@ -96,13 +96,13 @@ function clock(value: number): string {
 /** "3 s ago", "in 5 s" where a clock is off, "just now". */
 export function ago(ts: Num | undefined, now: number): string {
   if (ts === null || ts === undefined || !Number.isFinite(ts)) return MISSING
-  const age = now - ts
-  if (age < -2) return `in ${span(-age)}`
-  if (age < 1) return 'just now'
-  return `${span(age)} ago`
+  const passed = now - ts
+  if (passed < -2) return `in ${age(-passed)}`
+  if (passed < 1) return 'just now'
+  return `${age(passed)} ago`
 }
 
-function span(value: number): string {
+function age(value: number): string {
   if (value < 60) return `${Math.floor(value)} s`
   if (value < 3600) return `${Math.floor(value / 60)} min`
   if (value < 86400) return `${Math.floor(value / 3600)} h`
@@ -118,6 +118,13 @@ export function utc(ts: Num | undefined): string {
 /** A formatted value for an axis: without zeros that tell nothing. */
 export function short(text: string): string {
   return text.replace(/(\.\d*?)0+(?!\d)/, '$1').replace(/\.(?!\d)/, '')
+}
+
+/** From one formatted value to another; a unit that both have is written once. */
+export function span(low: string, high: string): string {
+  if (low === high) return low
+  const unit = low.slice(low.indexOf(' '))
+  return `${low.includes(' ') && high.endsWith(unit) ? low.slice(0, -unit.length) : low} … ${high}`
 }
 
 /** How the fields of the contract, and whatever is called like them, are shown. */

@@ -4,7 +4,7 @@ import { thin } from './thin'
 import type { Num } from './types'
 
 /** Names of the palette's custom properties in app.css, without the dashes. */
-export type Colour = 'blue' | 'orange' | 'green' | 'vermillion' | 'sky' | 'purple' | 'grey' | 'calm' | 'ink'
+export type Colour = 'blue' | 'orange' | 'green' | 'vermillion' | 'sky' | 'purple' | 'grey' | 'calm' | 'faint'
 
 interface Base {
   label: string
@@ -32,7 +32,12 @@ export interface Stack extends Base {
   kind: 'stack'
   values: readonly Num[]
 }
-export type Layer = Line | Band | Stack
+/** Bars behind all others: the whole that the stack is a part of. */
+export interface Whole extends Base {
+  kind: 'whole'
+  values: readonly Num[]
+}
+export type Layer = Line | Band | Stack | Whole
 
 export interface Plotted {
   /** x, then one array a curve. */
@@ -44,12 +49,12 @@ export interface Plotted {
 }
 
 /**
- * The order in which layers are painted, and stand in uPlot's data: stacked bars, the tallest first so that the
+ * The order in which layers are painted, and stand in uPlot's data: bars, the tallest first so that the
  * lower ones cover its foot, then bands, then lines, the first named on top.
  */
 export function paintOrder(layers: readonly Layer[]): Layer[] {
   const of = (kind: Layer['kind']): Layer[] => layers.filter((layer) => layer.kind === kind)
-  return [...of('stack').reverse(), ...of('band'), ...of('line').reverse()]
+  return [...of('whole'), ...of('stack').reverse(), ...of('band'), ...of('line').reverse()]
 }
 
 export const P5_P95 = 'Where nine in ten clients are: from the 5th to the 95th percentile'
@@ -60,10 +65,10 @@ const finite = (value: Num | undefined): Num => (value != null && Number.isFinit
 /** uPlot's columns for the layers, at most about `maxPoints` a column. */
 export function plot(x: readonly number[], layers: readonly Layer[], maxPoints: number): Plotted {
   const broken = new Set<number>()
-  const heights = stackHeights(x, layers)
+  const heights = barHeights(x, layers)
   const curves: Num[][] = []
   for (const layer of paintOrder(layers)) {
-    if (layer.kind === 'stack') {
+    if (layer.kind === 'stack' || layer.kind === 'whole') {
       curves.push(heights.get(layer)!)
     } else if (layer.kind === 'band') {
       curves.push(x.map((_, i) => (finite(layer.high[i]) === null ? null : finite(layer.low[i]))))
@@ -85,17 +90,27 @@ export function plot(x: readonly number[], layers: readonly Layer[], maxPoints: 
   }
 }
 
-/** How high each stacked layer reaches: the sum of it and those below. */
-function stackHeights(x: readonly number[], layers: readonly Layer[]): Map<Layer, Num[]> {
+/**
+ * How high each layer of bars reaches: a stacked one to the sum of it and those below. Null where it adds nothing:
+ * what is drawn behind another bar of the same height shows as a fringe.
+ */
+function barHeights(x: readonly number[], layers: readonly Layer[]): Map<Layer, Num[]> {
   const heights = new Map<Layer, Num[]>()
-  let below: Num[] = x.map(() => null)
+  const sums = x.map(() => 0)
   for (const layer of layers) {
     if (layer.kind !== 'stack') continue
-    below = below.map((height, i) => {
-      const value = finite(layer.values[i])
-      return value === null ? height : (height ?? 0) + value
-    })
-    heights.set(layer, below)
+    heights.set(
+      layer,
+      x.map((_, i) => {
+        const value = finite(layer.values[i]) ?? 0
+        sums[i]! += value
+        return value > 0 ? sums[i]! : null
+      }),
+    )
+  }
+  for (const layer of layers) {
+    if (layer.kind !== 'whole') continue
+    heights.set(layer, x.map((_, i) => ((finite(layer.values[i]) ?? 0) > sums[i]! ? layer.values[i]! : null)))
   }
   return heights
 }

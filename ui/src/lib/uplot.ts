@@ -20,6 +20,8 @@ export interface ChartLook {
   height: number
   syncKey: string
   fromZero: boolean
+  /** The y axis counts: it has no fractions. */
+  counts: boolean
   format: (value: number) => string
 }
 
@@ -76,14 +78,15 @@ function seriesOf(layers: readonly Layer[]): { series: uPlot.Series[]; bands: uP
   return { series, bands }
 }
 
-const bars = uPlot.paths.bars!({ size: [0.82, 36] })
-const steps = uPlot.paths.stepped!({ align: 1 })
+const wideBars = uPlot.paths.bars!({ size: [0.82, 36, 1] })
+const tightBars = uPlot.paths.bars!({ size: [1, 36, 1] })
+const TIGHT_PX = 5
 
-/** Bars while there is room for them, an outline of steps when a bar would be thinner than a hair. */
+/** Bars with air between them while there is room for it. */
 function barPaths(u: uPlot): uPlot.Series.PathBuilder {
   const { min, max } = u.scales['x']!
   const shown = (max ?? 0) - (min ?? 0) + 1
-  return u.bbox.width / devicePixelRatio / shown >= 3 ? bars : steps
+  return u.bbox.width / devicePixelRatio / shown >= TIGHT_PX ? wideBars : tightBars
 }
 
 /** Room for the widest label of a y axis. */
@@ -117,7 +120,7 @@ function yRange(fromZero: boolean): uPlot.Range.Function {
 
 export function chartOptions(layers: readonly Layer[], look: ChartLook, hooks: ChartHooks): uPlot.Options {
   const { series, bands } = seriesOf(layers)
-  const hasBars = layers.some((layer) => layer.kind === 'stack')
+  const hasBars = layers.some((layer) => layer.kind === 'stack' || layer.kind === 'whole')
   const line = paletteColour('chart-grid')
   const axis: uPlot.Axis = {
     stroke: paletteColour('chart-label'),
@@ -135,8 +138,8 @@ export function chartOptions(layers: readonly Layer[], look: ChartLook, hooks: C
     bands,
     scales: { x: { time: false, range: xRange(hooks, hasBars) }, y: { range: yRange(look.fromZero) } },
     axes: [
-      { ...axis, grid: { show: false }, size: 23, gap: 4, space: 56, incrs: ROUND_STEPS, border: { show: true, stroke: line, width: 1 } },
-      { ...axis, size: labelRoom, gap: 6, space: 34, values: (_u, splits) => splits.map((value) => (value == null ? '' : short(look.format(value)))) },
+      { ...axis, grid: { show: false }, size: 23, gap: 4, space: 56, incrs: WHOLE_STEPS, border: { show: true, stroke: line, width: 1 } },
+      { ...axis, size: labelRoom, gap: 6, space: 34, ...(look.counts ? { incrs: WHOLE_STEPS } : {}), values: (_u, splits) => splits.map((value) => (value == null ? '' : short(look.format(value)))) },
     ],
     cursor: {
       x: true,
@@ -165,13 +168,13 @@ export function chartOptions(layers: readonly Layer[], look: ChartLook, hooks: C
   }
 }
 
-const ROUND_STEPS = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10_000, 20_000, 50_000, 100_000, 500_000]
+const WHOLE_STEPS = [0, 1, 2, 3, 4, 5, 6, 7, 8].flatMap((power) => [1, 2, 5].map((step) => step * 10 ** power))
 
 /** Small triangles on the x axis where a curve has NaN or an infinity. */
 function markNonFinite(u: uPlot, rounds: readonly number[]): void {
   if (rounds.length === 0) return
   const { ctx, bbox } = u
-  const size = 4 * devicePixelRatio
+  const size = (rounds.length > 40 ? 2.5 : 4) * devicePixelRatio
   const bottom = bbox.top + bbox.height
   ctx.save()
   ctx.fillStyle = paletteColour('warn')
