@@ -16,7 +16,12 @@ def test_serve_listens_on_this_machine_alone_unless_told_otherwise() -> None:
 
 
 def test_arguments_win_over_the_environment(tmp_path: Path) -> None:
-    environ = {"FEDSIGHT_HOST": "0.0.0.0", "FEDSIGHT_PORT": "9000", "FEDSIGHT_DATA": "/elsewhere", "FEDSIGHT_MAX_BODY_MB": "3"}
+    environ = {
+        "FEDSIGHT_HOST": "0.0.0.0",
+        "FEDSIGHT_PORT": "9000",
+        "FEDSIGHT_DATA": "/elsewhere",
+        "FEDSIGHT_MAX_BODY_MB": "3",
+    }
     settings = serve_settings(tmp_path, port=0, environ=environ)
     assert (settings.folder, settings.host, settings.port, settings.max_body_mb) == (tmp_path, "0.0.0.0", 0, 3)
     assert not settings.on_loopback

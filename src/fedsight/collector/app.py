@@ -156,7 +156,7 @@ def _api(parts: Parts) -> Litestar:
             HTTPException: _http_error,
             Exception: _internal_error,
         },
-        request_max_body_size=parts.settings.max_body_mb * MB,
+        request_max_body_size=1 * MB,
         logging_config=None,
     )
 

@@ -29,7 +29,8 @@ MIN_COMMIT_INTERVAL_SEC = 0.15
 PLENTY_BYTES = 2 << 20
 """With so much waiting, the next commit does not wait for more."""
 READ_BYTES = 2 << 20
-CONTACT_INTERVAL_SEC = 2.0
+CONTACT_INTERVAL_SEC = 1.0
+"""How often silence is judged, and roll-ups that wait are finished."""
 RETRY_SEC = 1.0
 
 
@@ -110,7 +111,7 @@ class Indexer:
 
     # ── told by others ────────────────────────────────────────────────────────────────────────
 
-    def received(self, path: Path, header: JournalHeader, blocks: Sequence[Block], end: int, now: float) -> None:
+    def received(self, path: Path, header: JournalHeader, blocks: Sequence[Block], end: int) -> None:
         """A journal has grown to offset `end`; `blocks` are (some of) the news, decoded."""
         with self._lock:
             feed = self._feed(path, header)
@@ -121,7 +122,6 @@ class Indexer:
             feed.end = end
             if feed.end > feed.indexed:
                 self._waiting[header.journal] = feed
-            self._contacts[header.journal] = now
         self._news.set()
 
     def grown(self, path: Path, header: JournalHeader, end: int) -> None:

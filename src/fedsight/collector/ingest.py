@@ -96,7 +96,7 @@ class Ingest:
             await self._check_offset(copy, offset)
             blocks = await self._in_thread(partial(self._store, copy, body, encoding))
             end = copy.length
-        self._indexer.received(copy.path, copy.header, blocks, end, time.time())
+        self._indexer.received(copy.path, copy.header, blocks, end)
         return end
 
     async def _heartbeat(self, journal: str, offset: int, grant: Grant) -> int:
@@ -128,6 +128,7 @@ class Ingest:
         return Refused(
             413,
             f"the body is larger than {self._settings.max_body_mb} MiB; send it in smaller parts, each of whole lines",
+            headers={"connection": "close"},  # the rest of the body is not waited for
         )
 
     def _check_load(self, length: int) -> None:
@@ -154,15 +155,18 @@ class Ingest:
         return await anyio.to_thread.run_sync(work, limiter=self._unpacking)
 
     def _first_header(self, journal: str, body: bytes, encoding: str) -> JournalHeader:
-        data = unpack(body, encoding, self._settings.max_decoded_mb * MB)
-        return _header_of(journal, data)
+        return _header_of(journal, self._lines(body, encoding))
 
-    def _store(self, copy: Copy, body: bytes, encoding: str) -> list[Block]:
-        """Unpack, check every line, append and sync. Returns the blocks that there is room for in the index's queue."""
+    def _lines(self, body: bytes, encoding: str) -> bytes:
         data = unpack(body, encoding, self._settings.max_decoded_mb * MB)
         if not data.endswith(b"\n"):
             raise Refused(400, "the body is not whole lines: it must end with a newline")
         _check_line_lengths(data)
+        return data
+
+    def _store(self, copy: Copy, body: bytes, encoding: str) -> list[Block]:
+        """Unpack, check every line, append and sync. Returns the blocks that there is room for in the index's queue."""
+        data = self._lines(body, encoding)
         start = copy.length
         if start == 0:
             copy.header = _header_of(copy.header.journal, data)

@@ -155,7 +155,8 @@ def _sync_folder(folder: Path) -> None:
 
 def _restore(path: Path, size: int) -> None:
     if size == 0:
-        path.unlink(missing_ok=True)
+        if path.is_file():
+            path.unlink()
     else:
         os.truncate(path, size)
 

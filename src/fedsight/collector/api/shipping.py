@@ -32,6 +32,7 @@ async def get_journal(request: AnyRequest, journal: JournalId) -> Response[bytes
 @post(
     "/api/v1/journals/{journal:str}",
     status_code=200,
+    request_max_body_size=None,  # Ingest counts for itself, and says more
     tags=["shipping"],
     summary="Ship lines of a journal",
     responses=answers(schemas.OffsetAnswer, "The bytes are on disk.", 400, 404, 409, 413, 415, 429, 503),

@@ -61,7 +61,8 @@ def spell_out(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return [spell_out(v) for v in value]
     if isinstance(value, msgspec.Struct):
-        return {name: spell_out(getattr(value, name)) for name in value.__struct_fields__}
+        names = zip(value.__struct_fields__, value.__struct_encode_fields__, strict=True)
+        return {encoded: spell_out(getattr(value, name)) for name, encoded in names}
     return value
 
 

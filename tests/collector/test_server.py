@@ -1,0 +1,78 @@
+"""The process: where it listens, how it ends."""
+
+from __future__ import annotations
+
+import signal
+import socket
+import time
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+from collector.harness import Collector, Process, a_run, until
+from websockets.sync.client import connect
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_it_ends_at_once_with_streams_open(tmp_path: Path, number: int) -> None:
+    with Collector(tmp_path) as collector:
+        parts = urlsplit(collector.url)
+        collector.post("j1", 0, a_run())
+        with (
+            socket.create_connection((parts.hostname, parts.port)) as events,
+            connect(f"ws://{parts.netloc}/ws/metrics", proxy=None) as messages,
+        ):
+            events.sendall(b"GET /api/v1/stream HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            assert b"200" in events.recv(100)
+            messages.recv(10)
+            began = time.monotonic()
+            assert collector.stop(number) == 0
+            # The promise is 2 s; the machine that tests this may be busy.
+            assert time.monotonic() - began < 8
+        assert "Traceback" not in collector.output
+        assert "exceeded" not in collector.output, "it had to cancel streams"
+
+
+def test_what_was_acknowledged_is_there_after_a_stop_right_behind_it(tmp_path: Path) -> None:
+    with Collector(tmp_path) as collector:
+        body = a_run(rounds=30)
+        assert collector.post("j1", 0, body).status_code == 200
+        collector.stop()
+    with Collector(tmp_path) as again:
+        again.settled()
+        assert (again.data / "journals" / "j1.jsonl").read_bytes() == body
+        assert again.get("/api/v1/runs/r1")["run"]["num_updates"] == 60
+
+
+def test_a_port_that_was_asked_for_and_is_taken_is_an_error(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        process = Process("serve", "--data", str(tmp_path / "data"), "--port", port, cwd=tmp_path)
+        assert process.process.wait(30) == 1
+        process.stop()
+        assert f"port {port} is taken" in process.output
+        assert "--port" in process.output
+        assert "Traceback" not in process.output
+
+
+def test_a_second_collector_on_the_same_folder_is_refused_by_name(tmp_path: Path) -> None:
+    with Collector(tmp_path) as collector:
+        collector.get("/api/v1/status")
+        second = Process("serve", "--data", str(collector.data), "--port", "0", cwd=tmp_path)
+        assert second.process.wait(30) == 1
+        second.stop()
+        assert f"in use by fedsight serve (pid {collector.process.pid})" in second.output
+
+
+def test_the_first_start_makes_a_token_shows_it_once_and_keeps_only_its_hash(tmp_path: Path) -> None:
+    first = Process("serve", "--data", "data", "--port", "0", cwd=tmp_path)
+    try:
+        token = until(lambda: [w for w in first.output.split() if w.startswith("fs_")], "the token")[0]
+        until(lambda: "Ctrl+C" in first.output, "it runs")
+    finally:
+        first.stop()
+    kept = b"".join(f.read_bytes() for f in (tmp_path / "data").rglob("*") if f.is_file())
+    assert token.encode() not in kept
+    with Collector(tmp_path) as again:
+        assert again.post("j1", 0, a_run(), token=token).status_code == 200
+        assert "fs_" not in again.output
