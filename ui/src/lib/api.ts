@@ -113,6 +113,13 @@ export const api = {
     return decodeTable<Update>(await call<WireTable>(at(runId, '/updates'), query))
   },
 
+  /** A client's staleness by round. The collector works it out, so it is no metric of the client's. */
+  async staleness(runId: string, clientId: string, from: number | null): Promise<Series> {
+    const query = { client_id: clientId, from, fields: 'staleness' }
+    const { rows } = await all<Update>(at(runId, '/updates'), query, 200_000)
+    return { round: rows.map((update) => update.round), staleness: rows.map((update) => update.staleness) }
+  },
+
   async events(runId: string, query: Query): Promise<Rows<FedEvent>> {
     return decodeTable<FedEvent>(await call<WireTable>(at(runId, '/events'), query))
   },

@@ -5,7 +5,7 @@ import type { FedEvent } from './types'
 
 export type Tone = 'grey' | 'orange' | 'vermillion' | 'blue' | 'green' | 'purple'
 
-export const GROUPS = ['Dropouts and failures', 'Checkpoints', 'Notes', 'Logs', 'Run', 'Rounds', 'Other'] as const
+export const GROUPS = ['Dropouts and failures', 'Checkpoints', 'Notes', 'Logs', 'Run', 'Other'] as const
 export type Group = (typeof GROUPS)[number]
 
 const BY_KIND: Record<string, Group> = {
@@ -16,14 +16,16 @@ const BY_KIND: Record<string, Group> = {
   run_start: 'Run',
   run_end: 'Run',
   server: 'Run',
-  round_start: 'Rounds',
-  round_end: 'Rounds',
 }
 
-/** All but the rounds, which the charts tell better, and checkpoints that were told again with their hash. */
-export function worthALine(event: FedEvent, index: number, events: readonly FedEvent[]): boolean {
-  if (groupOf(event) === 'Rounds') return false
-  return event.kind !== 'checkpoint' || !events.slice(Math.max(0, index - 20), index).some((newer) => repeats(newer, event))
+/** Starts and ends of rounds are not kept: they are many, and the charts tell them better. */
+export function isOfRounds(event: FedEvent): boolean {
+  return event.kind === 'round_start' || event.kind === 'round_end'
+}
+
+/** A checkpoint is told twice, the second time with its hash: the first one goes. */
+export function isFirstTelling(event: FedEvent, index: number, events: readonly FedEvent[]): boolean {
+  return event.kind === 'checkpoint' && events.slice(Math.max(0, index - 20), index).some((newer) => repeats(newer, event))
 }
 
 function repeats(newer: FedEvent, event: FedEvent): boolean {
@@ -69,10 +71,6 @@ export function describe(event: FedEvent): { what: string; detail: string; tone:
       const bad = status === 'failed' || status === 'killed'
       return { what: `Run ${status || 'ended'}`, detail: message, tone: bad ? 'vermillion' : 'blue' }
     }
-    case 'round_start':
-      return { what: 'Round started', detail: message, tone: 'grey' }
-    case 'round_end':
-      return { what: 'Round ended', detail: message, tone: 'grey' }
     case 'server':
       return { what: 'Server', detail: message, tone: 'grey' }
     default:

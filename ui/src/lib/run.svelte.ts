@@ -4,12 +4,15 @@ import { api } from './api'
 import { oldest } from './asof'
 import { connection } from './connection.svelte'
 import { decodeRows } from './decode'
+import { isOfRounds } from './events'
 import { patiently, phaseOf, type Phase } from './loading'
 import { byClientId, byNewest, byRound, byRunId, extendSparkline, mergeSorted } from './merge'
 import { LiveStream, type RowsMessage } from './stream'
 import type { Client, FedEvent, Round, Run, RunDetail } from './types'
 
-const EVENTS_PER_PAGE = 200
+const EVENTS_PER_PAGE = 500
+/** A page may hold nothing but rounds: look so many pages further. */
+const PAGES_AT_ONCE = 4
 /** What the stream does not carry (names of metrics, journals' last contact) is asked for at this pace. */
 const DETAIL_MS = 10_000
 
@@ -50,12 +53,14 @@ export class RunView {
   }
 
   async loadOlderEvents(): Promise<void> {
-    const cursor = this.olderEvents
-    if (cursor === null) return
     try {
-      const page = await api.events(this.runId, { limit: EVENTS_PER_PAGE, cursor })
-      this.events = mergeSorted(this.events, page.rows, byNewest)
-      this.olderEvents = page.next
+      for (let i = 0; i < PAGES_AT_ONCE && this.olderEvents !== null; i++) {
+        const before = this.events.length
+        const page = await api.events(this.runId, { limit: EVENTS_PER_PAGE, cursor: this.olderEvents })
+        this.#addEvents(page.rows)
+        this.olderEvents = page.next
+        if (this.events.length > before) return
+      }
     } catch (error) {
       connection.note(error)
     }
@@ -96,7 +101,8 @@ export class RunView {
         return clients.asOf
       }),
       api.events(this.runId, { limit: EVENTS_PER_PAGE }).then((events) => {
-        this.events = events.rows.sort(byNewest)
+        this.events = []
+        this.#addEvents(events.rows)
         this.olderEvents = events.next
         return events.asOf
       }),
@@ -109,7 +115,7 @@ export class RunView {
       this.run = mergeSorted(this.run ? [this.run] : [], mine, byRunId)[0] ?? null
     }
     if (message.clients) this.#mergeClients(decodeRows<Client>(message.clients))
-    if (message.events) this.events = mergeSorted(this.events, decodeRows<FedEvent>(message.events), byNewest)
+    if (message.events) this.#addEvents(decodeRows<FedEvent>(message.events))
     if (message.rounds) {
       const news = decodeRows<Round>(message.rounds)
       if (news.length === 0) return
@@ -120,6 +126,10 @@ export class RunView {
 
   #tell(fromRound: number): void {
     for (const listener of this.#listeners) listener(fromRound)
+  }
+
+  #addEvents(news: FedEvent[]): void {
+    this.events = mergeSorted(this.events, news.filter((event) => !isOfRounds(event)), byNewest)
   }
 
   #mergeClients(news: Client[]): void {
