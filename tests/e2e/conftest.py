@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import psutil
@@ -53,7 +54,11 @@ class LiveDemo:
         collector = self._collector()
         command, env = collector.cmdline(), collector.environ()
         collector.kill()
-        collector.wait(10)
+        deadline = time.monotonic() + 10
+        # Its parent, the demo, does not look after it before its own end: until then it is a zombie.
+        while collector.status() != psutil.STATUS_ZOMBIE:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
         return command, env
 
     def restart_collector(self, command, env):
