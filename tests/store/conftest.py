@@ -57,7 +57,7 @@ _SELECTS = {
     "rounds": "r.run_id, t.* EXCLUDE (run_no, version)",
     "bands": "r.run_id, t.* EXCLUDE (run_no)",
     "clients": "r.run_id, t.* EXCLUDE (run_no, client_no, version, ranks)",
-    "client_updates": "r.run_id, c.client_id, t.* EXCLUDE (run_no, client_no, version)",
+    "client_updates": "r.run_id, c.client_id, t.* EXCLUDE (run_no, client_no, place, version)",
     "samples": "r.run_id, t.* EXCLUDE (run_no, version)",
     "events": "r.run_id, t.* EXCLUDE (run_no, version)",
     "metric_names": "r.run_id, t.* EXCLUDE (run_no)",

@@ -154,11 +154,11 @@ TABLES: dict[str, str] = {
         "num_updates BIGINT, num_dropouts BIGINT, num_failures BIGINT, staleness BIGINT, base_round BIGINT, "
         f"{_contract_columns()}, metrics MAP(VARCHAR, DOUBLE), ranks VARCHAR, version BIGINT"
     ),
-    # `source`: 0 the client's own journal, 1 the server's.
+    # `source`: 0 the client's own journal, 1 the server's. `place` tells updates without a round apart.
     "client_updates": (
         "run_no INTEGER, round BIGINT, client_no INTEGER, source UTINYINT, ts DOUBLE, status VARCHAR, "
         f"base_round BIGINT, {_contract_columns()}, metrics MAP(VARCHAR, DOUBLE), extra VARCHAR, "
-        "late BOOLEAN, version BIGINT"
+        "late BOOLEAN, place INTEGER, version BIGINT"
     ),
     "samples": (
         "run_no INTEGER, journal VARCHAR, position BIGINT, client_id VARCHAR, node VARCHAR, key VARCHAR, "

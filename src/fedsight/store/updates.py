@@ -129,6 +129,8 @@ class UpdateRows:
         }
         if self._late:
             parts["late"] = pa.array([i in self._late for i in range(len(self.updates))])
+        if any(group.round is None for group in self._groups):
+            parts["place"] = pa.array(range(len(self.updates)), columns.SMALL)
         names = ", ".join(parts)
         late = "" if self._late else ", late"
         late_value = "" if self._late else ", false"

@@ -64,15 +64,17 @@ def updates(
 
 def _enough(view: Snapshot, where: str, limit: int, *, told_twice: bool) -> str:
     """SQL that keeps to the first rounds that fill a page, so that not the whole run is sorted."""
-    total = 0
+    total, first = 0, None
     for number, count in view.rows(
         f"SELECT round, count(*) FROM client_updates WHERE {where} GROUP BY round ORDER BY round NULLS LAST"
     ):
         if number is None:
             break
-        total += count // 2 if told_twice else count
-        # One round more: a cursor may stand at the end of the first.
-        if total > 2 * limit:
+        if first is None:
+            first = number  # which a cursor may stand at the end of
+        else:
+            total += count // 2 if told_twice else count
+        if total > limit:
             return f" AND round <= {number}"
     return ""
 
@@ -81,7 +83,7 @@ def _page(
     view: Snapshot, run: RunKey, wanted: Sequence[str], where: str, after: tuple[Any, ...], limit: int
 ) -> dict[str, list[Any]]:
     stored = [name for name in wanted if name not in ("client_id", "staleness", "late")]
-    names = list(dict.fromkeys([*stored, "round", "client_no", "base_round", "ts", "late"]))
+    names = list(dict.fromkeys([*stored, "round", "client_no", "base_round", "ts", "late", "version", "place"]))
     columns = {"staleness": "u.round - u.base_round AS staleness", "client_id": "c.client_id"}
     seen, params = "", []
     if after[0] is not None:
@@ -91,7 +93,7 @@ def _page(
         f"SELECT {', '.join(columns.get(name, f'u.{name}') for name in wanted)} "
         f"FROM ({updates_sql(names, where, run.told_by)}) u "
         f"JOIN (SELECT client_no, client_id FROM clients WHERE run_no = {run.run_no}) c USING (client_no) "
-        f"WHERE true{seen} ORDER BY u.round NULLS LAST, c.client_id, u.ts LIMIT {limit + 1} OFFSET {after[2]}",
+        f"WHERE true{seen} ORDER BY u.round NULLS LAST, c.client_id, u.version, u.place LIMIT {limit + 1} OFFSET {after[2]}",
         params,
     )
 
