@@ -89,6 +89,12 @@ function barPaths(u: uPlot): uPlot.Series.PathBuilder {
   return u.bbox.width / devicePixelRatio / shown >= TIGHT_PX ? wideBars : tightBars
 }
 
+/** Axis labels; one that would read like its neighbour is left out. */
+function labels(splits: readonly (number | null)[], format: (value: number) => string): string[] {
+  const texts = splits.map((value) => (value == null ? '' : short(format(value))))
+  return texts.map((text, i) => (i > 0 && text === texts[i - 1] ? '' : text))
+}
+
 /** Room for the widest label of a y axis. */
 const labelRoom: uPlot.Axis.Size = (u, values, axisIdx) => {
   const axis = u.axes[axisIdx]!
@@ -139,7 +145,7 @@ export function chartOptions(layers: readonly Layer[], look: ChartLook, hooks: C
     scales: { x: { time: false, range: xRange(hooks, hasBars) }, y: { range: yRange(look.fromZero) } },
     axes: [
       { ...axis, grid: { show: false }, size: 23, gap: 4, space: 56, incrs: WHOLE_STEPS, border: { show: true, stroke: line, width: 1 } },
-      { ...axis, size: labelRoom, gap: 6, space: 34, ...(look.counts ? { incrs: WHOLE_STEPS } : {}), values: (_u, splits) => splits.map((value) => (value == null ? '' : short(look.format(value)))) },
+      { ...axis, size: labelRoom, gap: 6, space: 34, ...(look.counts ? { incrs: WHOLE_STEPS } : {}), values: (_u, splits) => labels(splits, look.format) },
     ],
     cursor: {
       x: true,
