@@ -76,13 +76,14 @@ def test_the_environment_names_the_collector(
         site.log_metric("loss", 0.5, step=1)
     assert_store_equals_journal(collector, run.path)
     wait_until(lambda: len(collector.stored_bytes("exp")) == 2)
-    steps = collector.get("/api/v1/runs/exp/series?scope=step&metric=loss&client_id=c001")["columns"]
+    curve = "/api/v1/runs/exp/series?scope=step&metric=loss&client_id=c001"
+    steps = wait_until(lambda: collector.get(curve))["columns"]
     assert (steps["step"], steps["value"]) == ([1], [0.5])
 
 
 def test_a_bad_network_loses_and_doubles_nothing(tmp_path: Path, collector: CollectorProcess) -> None:
     chance = random.Random(3)
-    fates = ["pass", "pass", "slow", "500", "429", "cut", "lost", "lost"]
+    fates = ["pass"] * 8 + ["slow", "500", "429", "cut", "lost", "lost"]
     seen: set[str] = set()
 
     def choose(_: int) -> str:
@@ -94,7 +95,7 @@ def test_a_bad_network_loses_and_doubles_nothing(tmp_path: Path, collector: Coll
         emitter = CollectorEmitter(network.url, collector.token, timeout_sec=10)
         run = Run("exp", runs_dir=tmp_path, emitters=[emitter], verbose=False)
         number = 0
-        while network.requests < 60:
+        while network.requests < 50:
             record(run, 1, first=number)
             number += 1
             before = network.requests
@@ -233,11 +234,12 @@ def test_a_rolled_journal_arrives_as_one_stream(tmp_path: Path, collector: Colle
 def test_a_wrong_token_is_said_once_and_harms_no_training(
     tmp_path: Path, collector: CollectorProcess, caplog: pytest.LogCaptureFixture
 ) -> None:
-    run = Run("exp", runs_dir=tmp_path, emitters=[CollectorEmitter(collector.url, "wrong")], verbose=False)
+    run = Run("exp", runs_dir=tmp_path, emitters=[CollectorEmitter(collector.url, "hush-hush")], verbose=False)
     record(run, 2)
     run.finish(timeout_sec=5)
     assert "refused it (HTTP 401)" in caplog.text
-    assert "wrong" not in caplog.text.replace("wrong token", "")
+    assert caplog.text.count("is no longer shipped") == 1
+    assert "hush-hush" not in caplog.text
     assert len(of_type(run.path, ClientUpdate)) == 40
 
 
