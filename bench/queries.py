@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from fedsight import events
-from fedsight.store import Receipt, Store
+from fedsight.store import Receipt, Store, queries
 
 FIELDS = ("local_accuracy", "local_loss", "num_samples", "gradient_norm", "bytes_sent", "bytes_received")
 FIELDS += ("train_time_sec", "cpu_pct", "ram_mb")
@@ -78,6 +78,34 @@ def median_ms(ask: Callable[[], object], times: int = 15) -> float:
     return 1000 * statistics.median(took)
 
 
+def questions(store: Store) -> dict[str, Callable[[], object]]:
+    """What a run's page asks, then what is asked now and then."""
+    run = "bench"
+    return {
+        "runs": lambda: queries.runs(store),
+        "run": lambda: queries.run(store, run),
+        "rounds (1,000)": lambda: queries.rounds(store, run),
+        "series global, 2 metrics": lambda: queries.series(
+            store, run, scope="global", metrics=["global_accuracy", "global_loss"], max_points=500
+        ),
+        "series clients (band)": lambda: queries.series(store, run, scope="clients", metrics=["local_loss"]),
+        "clients (1,000)": lambda: queries.clients(store, run),
+        "clients (1,000) with sparkline": lambda: queries.clients(store, run, sparkline="local_accuracy"),
+        "clients (50) with sparkline": lambda: queries.clients(store, run, sparkline="local_accuracy", limit=50),
+        "events (100)": lambda: queries.events(store, run, limit=100),
+        "changes, nothing new": lambda: queries.changes(store, store.commit, run),
+        "changes of the last commit": lambda: queries.changes(store, store.commit - 1, run),
+        "one client's series, 2 metrics": lambda: queries.series(
+            store, run, scope="client", client_id="site-00007", metrics=["local_loss", "local_accuracy"]
+        ),
+        "updates of one round": lambda: queries.updates(store, run, from_=500, to=500),
+        "updates, first page": lambda: queries.updates(store, run),
+        "updates of one client": lambda: queries.updates(store, run, client_id="site-00007"),
+        "metric names": lambda: queries.metric_names(store, run),
+        "status": lambda: queries.status(store),
+    }
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--rounds", type=int, default=1000)
@@ -99,14 +127,18 @@ def main() -> None:
             "max_rss_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
         }
         with Store.open(path) as store:
+            medians = {name: median_ms(ask) for name, ask in questions(store).items()}
             cpu_small, small = fill(store, 200, 20, 20, "small")
             figures["apply_20_updates_mean_cpu_ms"] = 1000 * cpu_small / 200
             figures["apply_20_updates_median_ms"] = 1000 * statistics.median(small)
     print(f"| what | value | ({platform.machine()}, {os.cpu_count()} cores) |\n|---|---|---|")
     for name, value in figures.items():
         print(f"| {name} | {value:,.2f} | |")
+    print("\n| question | median ms |\n|---|---|")
+    for name, value in medians.items():
+        print(f"| {name} | {value:.1f} |")
     if args.json:
-        args.json.write_text(json.dumps(figures, indent=1))
+        args.json.write_text(json.dumps({"figures": figures, "medians_ms": medians}, indent=1))
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ update) ranks `4·round`.
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from operator import attrgetter
 
 from fedsight.events import ClientEvent, ClientUpdate
@@ -43,7 +43,7 @@ def learn(
         _learn_status(client, newest_first[tail - 1 :: -1], source)
     else:
         _learn_status(client, items, source)
-    last_seen = max((ts for ts in map(_get_ts, items) if math.isfinite(ts)), default=None)
+    last_seen = latest(map(_get_ts, items))
     if last_seen is not None and (client.last_seen is None or last_seen > client.last_seen):
         client.last_seen = last_seen
     if (
@@ -52,6 +52,15 @@ def learn(
         and (client.last_round is None or last > client.last_round)
     ):
         client.last_round = last
+
+
+def latest(times: Iterable[float]) -> float | None:
+    """The greatest of them that is finite, None where none is."""
+    every = list(times)
+    greatest = max(every, default=math.nan)
+    if math.isfinite(greatest):  # a NaN that is not the first never wins
+        return greatest
+    return max(filter(math.isfinite, every), default=None)
 
 
 def _round_of(item: ClientUpdate | ClientEvent) -> int:

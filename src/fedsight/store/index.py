@@ -23,7 +23,7 @@ from fedsight.events import (
     ServerInfo,
 )
 from fedsight.store import rows
-from fedsight.store.clients import learn
+from fedsight.store.clients import latest, learn
 from fedsight.store.columns import UpdateColumns, json_text
 from fedsight.store.memory import ClientState, Memory, RunState
 from fedsight.store.receipts import Other, Segment, client_of
@@ -91,12 +91,12 @@ class Indexing:
         self._runs[run.run_no] = run
         if segment.header.role == "server" and run.state == "lost":
             run.state = "running"
-        last = max((ts for ts in map(_get_ts, segment.updates) if math.isfinite(ts)), default=-math.inf)
+        last = latest(map(_get_ts, segment.updates))
         for other in segment.others:
             ts = other.event.ts
-            if ts is not None and math.isfinite(ts) and ts > last:
+            if ts is not None and math.isfinite(ts) and (last is None or ts > last):
                 last = ts
-        if last > (-math.inf if run.last_event_at is None else run.last_event_at):
+        if last is not None and (run.last_event_at is None or last > run.last_event_at):
             run.last_event_at = last
         return run
 

@@ -6,7 +6,7 @@ Written when a round begins or ends, and again (at most once a second) while upd
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import duckdb
@@ -51,9 +51,12 @@ def write_rollups(con: duckdb.DuckDBPyConnection, run: RunState, states: Sequenc
     """Work out and write the rows of `states`. Returns the names of global metrics that have a value."""
     figures: dict[int, Figures] = {}
     bands: list[Band] = []
-    for number, updates in _updates_by_round(con, run, [state.round for state in states if state.members]):
-        figures[number] = _figures(updates)
-        bands.extend((number, metric, band) for metric, band in _bands(updates))
+    every = _updates(con, run, [state.round for state in states if state.members])
+    whole = {n for n in every.column_names if n in NUMERIC and len(_finite(every[n])) == len(every)}
+    for number, updates in _by_round(every):
+        numbers = {n: updates[n] if n in whole else _finite(updates[n]) for n in updates.column_names if n in NUMERIC}
+        figures[number] = _figures(updates, numbers)
+        bands.extend((number, metric, band) for metric, band in _bands(updates, numbers))
     rows = [_row(state, figures.get(state.round, Figures())) for state in states]
     known = [state.round for state in states if state.version]
     if known:
@@ -68,58 +71,59 @@ def write_rollups(con: duckdb.DuckDBPyConnection, run: RunState, states: Sequenc
     return names.union(*(state.metrics for state in states))
 
 
-def _updates_by_round(
-    con: duckdb.DuckDBPyConnection, run: RunState, rounds: Sequence[int]
-) -> Iterator[tuple[int, pa.Table]]:
-    if not rounds:
-        return
+def _updates(con: duckdb.DuckDBPyConnection, run: RunState, rounds: Sequence[int]) -> pa.Table:
+    """What the updates of these rounds say in numbers, by round."""
     known = {key for scope, key, _ in run.names if scope == "client"}
     names = ["round", "base_round", *(name for name in NUMERIC if name in known), "metrics"]
-    where = f"run_no = {run.run_no} AND round BETWEEN {min(rounds)} AND {max(rounds)}"
-    if max(rounds) - min(rounds) >= len(rounds):
-        where += f" AND round IN ({', '.join(map(str, rounds))})"
-    found = con.sql(f"{updates_sql(names, where, run.told_by)} ORDER BY round").to_arrow_table().combine_chunks()
+    where = f"run_no = {run.run_no} AND round IN ({', '.join(map(str, rounds)) or 'NULL'})"
+    if rounds:
+        where += f" AND round BETWEEN {min(rounds)} AND {max(rounds)}"
+    return con.sql(f"{updates_sql(names, where, run.told_by)} ORDER BY round").to_arrow_table().combine_chunks()
+
+
+def _by_round(updates: pa.Table) -> Iterator[tuple[int, pa.Table]]:
     start = 0
-    for entry in pc.value_counts(found["round"]).to_pylist():
-        yield entry["values"], found.slice(start, entry["counts"])
+    for entry in pc.value_counts(updates["round"]).to_pylist():
+        yield entry["values"], updates.slice(start, entry["counts"])
         start += entry["counts"]
 
 
-def _figures(updates: pa.Table) -> Figures:
+def _figures(updates: pa.Table, finite: Mapping[str, Any]) -> Figures:
     figures = Figures()
     for name, field in (("total_bytes_up", "bytes_sent"), ("total_bytes_down", "bytes_received")):
-        if field in updates.column_names:
-            setattr(figures, name, pc.sum(_finite(updates[field])).as_py())
-    if "gradient_norm" in updates.column_names and len(norms := _finite(updates["gradient_norm"])) > 1:
-        figures.gradient_norm_dispersion = pc.stddev(norms, ddof=1).as_py()
+        if field in finite:
+            setattr(figures, name, pc.sum(finite[field]).as_py())
+    if "gradient_norm" in finite and len(finite["gradient_norm"]) > 1:
+        figures.gradient_norm_dispersion = pc.stddev(finite["gradient_norm"], ddof=1).as_py()
     staleness = pc.subtract(updates["round"], updates["base_round"])
     figures.mean_staleness, figures.max_staleness = pc.mean(staleness).as_py(), pc.max(staleness).as_py()
     return figures
 
 
-def _bands(updates: pa.Table) -> Iterator[tuple[str, list[float | None]]]:
-    for name in updates.column_names:
-        if name not in ("round", "base_round", "metrics") and (band := _band(updates[name])):
+def _bands(updates: pa.Table, finite: Mapping[str, Any]) -> Iterator[tuple[str, list[float | None]]]:
+    for name, numbers in finite.items():
+        if band := _band(numbers, len(updates) - updates[name].null_count - len(numbers)):
             yield name, band
     metrics = updates["metrics"]
-    if metrics.null_count < len(metrics):
-        maps = metrics.chunk(0) if isinstance(metrics, pa.ChunkedArray) else metrics
-        for key in sorted(pc.unique(maps.keys).to_pylist()):
-            if band := _band(pc.map_lookup(maps, key, "last")):
-                yield key, band
+    if metrics.null_count == len(metrics):
+        return
+    maps = metrics.combine_chunks() if isinstance(metrics, pa.ChunkedArray) else metrics
+    for key in sorted(pc.unique(maps.keys).to_pylist()):
+        values = pc.map_lookup(maps, key, "last")
+        numbers = _finite(values)
+        if band := _band(numbers, len(values) - values.null_count - len(numbers)):
+            yield key, band
 
 
 def _finite(values: Any) -> Any:
     return values.filter(pc.is_finite(values))
 
 
-def _band(values: Any) -> list[float | None] | None:
-    finite = _finite(values)
-    others = len(values) - values.null_count - len(finite)
+def _band(finite: Any, num_nonfinite: int) -> list[float | None] | None:
     if not len(finite):
-        return [0, others, *([None] * (len(BAND) - 2))] if others else None
+        return [0, num_nonfinite, *([None] * (len(BAND) - 2))] if num_nonfinite else None
     least, *quantiles, most = pc.quantile(finite, q=_QUANTILES).to_pylist()
-    return [len(finite), others, pc.mean(finite).as_py(), least, *quantiles, most]
+    return [len(finite), num_nonfinite, pc.mean(finite).as_py(), least, *quantiles, most]
 
 
 def _row(state: RoundState, figures: Figures) -> dict[str, Any]:
