@@ -103,7 +103,7 @@ def pack(body: bytes, packing: str) -> bytes:
     return zstandard.ZstdCompressor(level=1).compress(body) if packing == "zstd" else body
 
 
-def send(url: str, token: str, packing: str, num_updates: int, core: int, ready, go, done) -> None:  # noqa: ANN001
+def send(url: str, token: str, packing: str, num_updates: int, core: int, ready, go, done) -> None:
     """The senders' process: one connection a journal, bodies made beforehand."""
     os.sched_setaffinity(0, {core})
     parts = urlsplit(url)

@@ -14,7 +14,7 @@ from typing import Any
 
 import httpx
 
-from fedsight.collector.access import Tokens, TokenRole
+from fedsight.collector.access import TokenRole, Tokens
 from fedsight.events import ClientUpdate, Event, JournalHeader, RoundEnd, RoundStart, RunEnd, RunStart, encode
 
 DEADLINE_SEC = 30.0

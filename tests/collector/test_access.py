@@ -10,7 +10,7 @@ from fedsight.errors import UsageError
 from fedsight.events import JournalHeader
 
 
-@pytest.fixture()
+@pytest.fixture
 def tokens(tmp_path: Path) -> Tokens:
     return Tokens(tmp_path / "tokens.json")
 

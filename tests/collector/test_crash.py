@@ -8,6 +8,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+
 from collector.harness import Collector, a_round, header, run_start
 
 KILLS = 12

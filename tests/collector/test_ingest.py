@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 import zstandard
-from collector.harness import Collector, a_round, a_run, header, lines, run_start
 
+from collector.harness import Collector, a_round, a_run, header, lines, run_start
 from fedsight.events import ClientUpdate, JournalHeader, Metric, RunStart, Text, encode
 
 
@@ -22,7 +22,7 @@ def collector(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Collector]:
         yield running
 
 
-@pytest.fixture()
+@pytest.fixture
 def journal(request: pytest.FixtureRequest) -> str:
     """An id that no other test uses."""
     return hashlib.sha256(request.node.nodeid.encode()).hexdigest()[:16]

@@ -14,12 +14,13 @@ from urllib.parse import quote, urlsplit
 
 import httpx
 import pytest
-from collector.harness import Collector, a_round, header, run_start, until
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
+from collector.harness import Collector, a_round, header, run_start, until
 
-@pytest.fixture()
+
+@pytest.fixture
 def collector(tmp_path: Path) -> Iterator[Collector]:
     with Collector(tmp_path) as running:
         yield running

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+
 from collector.harness import Collector, a_run, header
 
 READS = [

@@ -9,8 +9,9 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
-from collector.harness import Collector, Process, a_run, until
 from websockets.sync.client import connect
+
+from collector.harness import Collector, Process, a_run, until
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

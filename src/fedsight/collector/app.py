@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -180,14 +181,25 @@ def _usage_error(request: Request[Any, Any, Any], error: UsageError) -> Response
     return _refused(request, Refused(400, str(error), field=error.field))
 
 
+_MISSING = re.compile(r"missing required (?:field|query parameter) [`'](\w+)[`']", re.IGNORECASE)
+_QUERY_NAMES = {"of": "scope", "from_": "from", "run_state": "state", "last_event_id": "last-event-id"}
+"""Parameters whose names in a query Python can't (or the framework won't) have."""
+
+
 def _http_error(request: Request[Any, Any, Any], error: HTTPException) -> Response[bytes]:
     """What the framework itself refuses: unknown paths, wrong methods, parameters of the wrong type."""
     field: str | None = None
     message = error.detail
     if isinstance(error, ValidationException) and isinstance(error.extra, list) and error.extra:
         first: Any = error.extra[0]
-        field = first.get("key")
-        message = f"{field}: {first.get('message')}" if field else str(first.get("message"))
+        message = str(first.get("message"))
+        missing = _MISSING.search(message)
+        key = missing[1] if missing else first.get("key")
+        field = _QUERY_NAMES.get(key, key)
+        message = f"{field}: {message}" if field else message
+    elif missing := _MISSING.search(message):
+        field = missing[1]
+        message = f"{field}: this parameter is needed"
     elif error.status_code == 404:
         message = f"There is nothing at {request.scope['path']!r}; /api/docs lists what there is."
     code = CODES.get(error.status_code, "error")

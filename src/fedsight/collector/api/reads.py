@@ -191,11 +191,12 @@ def list_updates(
 def get_series(
     request: AnyRequest,
     run_id: RunId,
-    scope: Annotated[
+    of: Annotated[
         Literal["global", "client", "clients", "step"],
         Parameter(
+            query="scope",
             description="`global`: the model's; `client`: one client's; `clients`: quantiles over the clients of each "
-            "round; `step`: step-level points."
+            "round; `step`: step-level points.",
         ),
     ],
     metric: Annotated[str, Parameter(description="Names of metrics, separated by commas; one for clients and step.")],
@@ -211,7 +212,7 @@ def get_series(
     table = queries.series(
         parts_of(request).store,
         path_id(run_id, "run_id"),
-        scope=scope,
+        scope=of,
         metrics=_names(metric) or [],
         client_id=client_id,
         from_=from_,

@@ -16,7 +16,7 @@ class RunsColumns(msgspec.Struct):
     """One row a run."""
 
     run_id: list[str]
-    project: list[str]
+    project: list[str | None]
     algorithm: list[str | None]
     framework: list[str | None]
     state: list[RunState]
