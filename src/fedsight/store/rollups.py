@@ -17,6 +17,7 @@ import pyarrow.compute as pc
 from fedsight.store import columns
 from fedsight.store.memory import RoundState, RunState
 from fedsight.store.reading import updates_sql
+from fedsight.store.rows import insert_table
 from fedsight.store.schema import BAND, GLOBAL_NUMBERS, NUMERIC
 from fedsight.store.tally import TALLIES
 
@@ -160,10 +161,7 @@ def _insert_rounds(con: duckdb.DuckDBPyConnection, run_no: int, rows: Sequence[d
         if name != "metrics"
     }
     new = columns.table(plain).append_column("metrics", columns.maps([row["metrics"] for row in rows]))
-    names = ", ".join(new.column_names)
-    con.register("new_rounds", new)
-    con.execute(f"INSERT INTO rounds (run_no, version, {names}) SELECT {run_no}, {commit}, {names} FROM new_rounds")
-    con.unregister("new_rounds")
+    insert_table(con, "rounds", new, run_no=run_no, version=commit)
 
 
 def _insert_bands(con: duckdb.DuckDBPyConnection, run_no: int, bands: Sequence[Band]) -> None:
@@ -178,10 +176,7 @@ def _insert_bands(con: duckdb.DuckDBPyConnection, run_no: int, bands: Sequence[B
             },
         }
     )
-    con.register("new_bands", new)
-    names = ", ".join(new.column_names)
-    con.execute(f"INSERT INTO bands (run_no, {names}) SELECT {run_no}, {names} FROM new_bands")
-    con.unregister("new_bands")
+    insert_table(con, "bands", new, run_no=run_no)
 
 
 def refresh_totals(con: duckdb.DuckDBPyConnection, runs: Iterable[RunState]) -> None:

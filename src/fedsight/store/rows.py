@@ -7,6 +7,7 @@ from typing import Any
 
 import duckdb
 import msgspec
+import pyarrow as pa
 
 from fedsight.events import (
     AnyEvent,
@@ -74,30 +75,31 @@ class Cursor(msgspec.Struct):
     num_bad: int = 0
 
 
+def insert_table(con: duckdb.DuckDBPyConnection, table: str, new_rows: pa.Table, **constants: int | str) -> None:
+    """Insert Arrow columns under their names, and `constants` (SQL literals) into every row."""
+    names = [*new_rows.column_names, *constants]
+    values = [*new_rows.column_names, *map(str, constants.values())]
+    # DuckDB finds `new_rows` by its name in this function: that costs a third of registering it.
+    con.execute(f"INSERT INTO {table} ({', '.join(names)}) SELECT {', '.join(values)} FROM new_rows")
+
+
 def insert(
-    con: duckdb.DuckDBPyConnection, table: str, kinds: Mapping[str, Any], rows: Sequence[Row], commit: int | None = None
+    con: duckdb.DuckDBPyConnection, table: str, kinds: Mapping[str, Any], rows: Sequence[Row], **constants: int
 ) -> None:
-    """Insert rows given as tuples, in the order of `kinds`; `commit` fills `version`."""
-    if not rows:
-        return
-    names = ", ".join(kinds)
-    con.register(
-        "new_rows",
-        columns.table({n: (k, v) for (n, k), v in zip(kinds.items(), zip(*rows, strict=True), strict=True)}),
-    )
-    version, value = ("", "") if commit is None else (", version", f", {commit}")
-    con.execute(f"INSERT INTO {table} ({names}{version}) SELECT {names}{value} FROM new_rows")
-    con.unregister("new_rows")
+    """Insert rows given as tuples, in the order of `kinds`."""
+    if rows:
+        values = zip(kinds.items(), zip(*rows, strict=True), strict=True)
+        insert_table(con, table, columns.table({name: (kind, given) for (name, kind), given in values}), **constants)
 
 
 def insert_samples(con: duckdb.DuckDBPyConnection, rows: Sequence[Row], commit: int) -> None:
     """Insert step-level points and measurements."""
-    insert(con, "samples", _SAMPLES, rows, commit)
+    insert(con, "samples", _SAMPLES, rows, version=commit)
 
 
 def insert_events(con: duckdb.DuckDBPyConnection, rows: Sequence[Row], commit: int) -> None:
     """Insert what `event_row` made."""
-    insert(con, "events", _EVENTS, rows, commit)
+    insert(con, "events", _EVENTS, rows, version=commit)
 
 
 def insert_names(con: duckdb.DuckDBPyConnection, rows: Sequence[Row]) -> None:
@@ -143,7 +145,7 @@ def insert_dead_letters(con: duckdb.DuckDBPyConnection, segments: Iterable[Segme
         for segment in segments
         for bad in segment.bad
     ]
-    insert(con, "dead_letters", _DEAD, rows, commit)
+    insert(con, "dead_letters", _DEAD, rows, version=commit)
 
 
 def write_clients(con: duckdb.DuckDBPyConnection, run_no: int, clients: Sequence[ClientState], commit: int) -> None:
@@ -167,10 +169,7 @@ def write_clients(con: duckdb.DuckDBPyConnection, run_no: int, clients: Sequence
     new = columns.table(parts)
     if any(client.metrics for client in clients):
         new = new.append_column("metrics", columns.maps([client.metrics for client in clients]))
-    names = ", ".join(new.column_names)
-    con.register("new_clients", new)
-    con.execute(f"INSERT INTO clients (run_no, version, {names}) SELECT {run_no}, {commit}, {names} FROM new_clients")
-    con.unregister("new_clients")
+    insert_table(con, "clients", new, run_no=run_no, version=commit)
     for client in clients:
         client.version = commit
 
@@ -213,9 +212,11 @@ def write_cursors(con: duckdb.DuckDBPyConnection, cursors: Mapping[str, Cursor])
     moved = [(journal, c.position, c.last_contact, c.num_bad) for journal, c in cursors.items()]
     kinds = {"journal": TEXT, "position": INTEGER, "last_contact": NUMBER, "num_bad": INTEGER}
     parts = zip(kinds.items(), zip(*moved, strict=True), strict=True)
-    con.register("moved", columns.table({name: (kind, values) for (name, kind), values in parts}))
+    _move(con, columns.table({name: (kind, values) for (name, kind), values in parts}))
+
+
+def _move(con: duckdb.DuckDBPyConnection, moved: pa.Table) -> None:
     con.execute(
         "UPDATE cursors SET position = m.position, last_contact = m.last_contact, num_bad = m.num_bad "
         "FROM moved m WHERE cursors.journal = m.journal"
     )
-    con.unregister("moved")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import duckdb
 import msgspec
@@ -11,6 +12,7 @@ import pyarrow as pa
 from fedsight.events import ClientUpdate
 from fedsight.store import columns
 from fedsight.store.memory import ClientState, RunState
+from fedsight.store.rows import insert_table
 from fedsight.store.schema import CONTRACT
 from fedsight.store.tally import LATE, TALLIES, status_bits, told_bit, without_status
 
@@ -131,14 +133,8 @@ class UpdateRows:
             parts["late"] = pa.array([i in self._late for i in range(len(self.updates))])
         if any(group.round is None for group in self._groups):
             parts["place"] = pa.array(range(len(self.updates)), columns.SMALL)
-        names = ", ".join(parts)
-        late = "" if self._late else ", late"
-        late_value = "" if self._late else ", false"
-        self._con.register("new_updates", pa.table(parts))
-        self._con.execute(
-            f"INSERT INTO client_updates ({names}, version{late}) SELECT {names}, {commit}{late_value} FROM new_updates"
-        )
-        self._con.unregister("new_updates")
+        constants: dict[str, int | str] = {} if self._late else {"late": "false"}
+        insert_table(self._con, "client_updates", pa.table(parts), version=commit, **constants)
         return built
 
     def _per_group(self, values: Sequence[int | None], kind: pa.DataType) -> pa.Array:
@@ -176,18 +172,23 @@ class UpdateRows:
         kinds = columns.SMALL, columns.INTEGER, columns.TINY, columns.SMALL
         names = "run_no", "round", "source", "client_no"
         values = (run_nos, rounds, sources, client_nos)
-        self._con.register("repeated", columns.table({n: (k, v) for n, k, v in zip(names, kinds, values, strict=True)}))
-        same = " AND ".join(f"u.{name} = r.{name}" for name in names)
-        found = self._con.execute(
-            f"SELECT {', '.join(f'u.{name}' for name in (*names, *_STORED, 'late'))} "
-            f"FROM client_updates u JOIN repeated r ON {same} ORDER BY ALL"
-        ).fetchall()
-        self._con.execute(f"DELETE FROM client_updates u USING repeated r WHERE {same}")
-        self._con.unregister("repeated")
-        for row in found:
+        kinds_and_values = zip(names, kinds, values, strict=True)
+        repeated = columns.table({name: (kind, given) for name, kind, given in kinds_and_values})
+        for row in _cut_out(self._con, repeated):
             fields = dict(zip(_STORED, row[4:-1], strict=True))
             fields["extra"] = columns.from_json_text(fields["extra"])
             yield row[:4], ClientUpdate(client_id="", round=row[1], **fields), row[-1]
+
+
+def _cut_out(con: duckdb.DuckDBPyConnection, repeated: pa.Table) -> list[tuple[Any, ...]]:
+    names = repeated.column_names
+    same = " AND ".join(f"u.{name} = r.{name}" for name in names)
+    found = con.execute(
+        f"SELECT {', '.join(f'u.{name}' for name in (*names, *_STORED, 'late'))} "
+        f"FROM client_updates u JOIN repeated r ON {same} ORDER BY ALL"
+    ).fetchall()
+    con.execute(f"DELETE FROM client_updates u USING repeated r WHERE {same}")
+    return found
 
 
 def count_change(run: RunState, client: ClientState, before: int, after: int) -> None:
