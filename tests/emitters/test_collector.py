@@ -278,3 +278,17 @@ def test_sync_reports_each_file(tmp_path: Path, collector: CollectorProcess) -> 
     assert results["good.jsonl"] is None
     assert "is no journal" in str(results["other.jsonl"])
     shutil.rmtree(tmp_path / "runs")
+
+
+def test_a_connection_that_lay_idle_and_was_closed_is_no_outage(
+    tmp_path: Path, collector: CollectorProcess, caplog: pytest.LogCaptureFixture
+) -> None:
+    # Every second request finds its kept connection closed by the other end.
+    with BadNetwork(collector.port, lambda n: "cut" if n % 2 else "pass") as network:
+        run = Run("exp", runs_dir=tmp_path, emitters=[CollectorEmitter(network.url, collector.token)], verbose=False)
+        for number in range(5):
+            record(run, 1, first=number)
+            wait_until(lambda: run.path.stat().st_size in collector.stored_bytes("exp").values())
+        run.finish()
+    assert "can't take events" not in caplog.text
+    assert_store_equals_journal(collector, run.path)

@@ -84,15 +84,24 @@ class CollectorConnection:
     def _request(
         self, method: str, path: str, body: bytes | None = None, headers: dict[str, str] | None = None
     ) -> tuple[int, http.client.HTTPMessage, bytes]:
-        try:
-            if self._http is None:
-                self._http = self._connect()
-            self._http.request(method, self._base + path, body, {**self._headers, **(headers or {})})
-            response = self._http.getresponse()
-            return response.status, response.headers, response.read()
-        except (OSError, http.client.HTTPException) as error:
-            self.close()
-            raise Unreachable(f"{type(error).__name__}: {error}".rstrip(": ")) from error
+        # A connection that lay idle may have been closed at the other end: that is no outage.
+        for is_kept in (True, False) if self._http is not None else (False,):
+            try:
+                return self._exchange(method, path, body, {**self._headers, **(headers or {})})
+            except (OSError, http.client.HTTPException) as error:
+                self.close()
+                if not is_kept:
+                    raise Unreachable(f"{type(error).__name__}: {error}".rstrip(": ")) from error
+        raise AssertionError("unreachable")
+
+    def _exchange(
+        self, method: str, path: str, body: bytes | None, headers: dict[str, str]
+    ) -> tuple[int, http.client.HTTPMessage, bytes]:
+        if self._http is None:
+            self._http = self._connect()
+        self._http.request(method, self._base + path, body, headers)
+        response = self._http.getresponse()
+        return response.status, response.headers, response.read()
 
     def _connect(self) -> http.client.HTTPConnection:
         if self._is_tls:
