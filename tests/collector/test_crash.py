@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
 import signal
 from pathlib import Path
@@ -65,14 +66,12 @@ def kill_in_the_middle_of(collector: Collector, journal: str, at: int, body: byt
         yield body[len(body) // 2 :]
         collector.process.kill()
 
-    try:
+    with contextlib.suppress(httpx.TransportError):
         collector.http.post(
             f"/api/v1/journals/{journal}?offset={at}",
             content=cut_off(),  # type: ignore[arg-type]
             headers={"authorization": f"Bearer {collector.admin}"},
         )
-    except httpx.TransportError:
-        pass
 
 
 def finish(collector: Collector, journals: dict[str, bytes]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -63,7 +64,7 @@ def test_blocks_that_found_no_room_are_read_from_the_file(journal: Path) -> None
     commits: list[int] = []
     indexer = Indexer(store, commits.append, max_queue_bytes=1 << 20)
     cuts = [0, *(data.index(b"\n", len(data) * n // 5) + 1 for n in range(1, 5)), len(data)]
-    blocks = [decode_block(data[a:b], a) for a, b in zip(cuts, cuts[1:], strict=False)]
+    blocks = [decode_block(data[a:b], a) for a, b in itertools.pairwise(cuts)]
     indexer.received(journal, read_header(journal), [blocks[1], blocks[3]], cuts[4])  # 0 and 2 are missing
     indexer.received(journal, read_header(journal), [blocks[4]], cuts[5])
     indexer.start()

@@ -69,7 +69,7 @@ class FolderWatch:
                     continue
                 first = f"{match['stem']}.jsonl"
                 ends[first] = max(ends.get(first, 0), int(match["base"] or 0) + size)
-        return {self.folder / name: end for name, end in ends.items()}
+        return {self.folder / name: ends[name] for name in sorted(ends)}
 
     def _look(self, path: Path, end: int) -> Found | None:
         watched = self._journals.get(path)
