@@ -313,6 +313,7 @@ def test_a_site_records_its_own_side_of_the_run(tmp_path: Path) -> None:
     assert of_type(site.path, Metric)[0].client_id == "st. mary"
     fedsight.join("exp", "st. mary", runs_dir=tmp_path).finish()
     assert len(of_type(site.path, RunEnd)) == 2
+    assert [start.resumed for start in of_type(site.path, RunStart)] == [False, True]
 
 
 def test_a_checkpoint_has_a_size_at_once_and_a_hash_soon(tmp_path: Path) -> None:

@@ -120,7 +120,6 @@ class Run:
             framework=framework,
             config=plain_json(self.config) or None,
             tags=None if tags is None else {str(key): str(value) for key, value in tags.items()},
-            resumed=resume,
             host=socket.gethostname(),
             pid=self._pid,
         )
@@ -171,6 +170,7 @@ class Run:
         if recovery is not None and recovery.open_run:
             lines.append(encode(RunEnd(ts=time.time(), status="killed", error="The process ended without a word.")))
         if not writer.is_copy:
+            self._start.resumed = recovery is not None
             lines.append(fit(self._start, encode(self._start)))
         for emitter in self.emitters:
             emitter.attach(writer.path)
