@@ -15,6 +15,8 @@ const EVENTS_PER_PAGE = 500
 const PAGES_AT_ONCE = 4
 /** What the stream does not carry (names of metrics, journals' last contact) is asked for at this pace. */
 const DETAIL_MS = 10_000
+/** A run whose address is opened before its first event has arrived: looked for again at this pace. */
+const UNKNOWN_MS = 3000
 
 export class RunView {
   phase = $state<Phase>('loading')
@@ -33,6 +35,7 @@ export class RunView {
   #listeners = new Set<(fromRound: number) => void>()
   #stream: LiveStream | null = null
   #detailTimer: ReturnType<typeof setInterval>
+  #again: ReturnType<typeof setTimeout> | undefined
   #stopped = false
 
   constructor(readonly runId: string) {
@@ -44,6 +47,7 @@ export class RunView {
     this.#stopped = true
     this.#stream?.stop()
     clearInterval(this.#detailTimer)
+    clearTimeout(this.#again)
   }
 
   /** Calls back with the lowest round that changed whenever rounds did. Returns how to end it. */
@@ -78,7 +82,18 @@ export class RunView {
       this.#stream = new LiveStream(this.runId, since, (message) => this.#merge(message), () => void this.#load())
     } catch (error) {
       ;({ phase: this.phase, message: this.message } = phaseOf(error))
+      if (this.phase === 'not_found') this.#lookAgain()
     }
+  }
+
+  #lookAgain(): void {
+    if (this.#stopped) return
+    this.#again = setTimeout(() => {
+      api.run(this.runId).then(
+        () => this.#load(),
+        () => this.#lookAgain(), // still unknown, or the collector is away: nothing of this page is on screen
+      )
+    }, UNKNOWN_MS)
   }
 
   /** Fetches everything, showing each part as it comes. Returns the answers' as_of. */
