@@ -141,7 +141,7 @@ def _refusal(event: AnyEvent | UnknownEvent, header: JournalHeader) -> str | Non
             return f"journal: the header of another journal ({event.journal!r}) in this one ({header.journal!r})"
         return None
     if isinstance(event, UnknownEvent):
-        return None
+        return _out_of_range("ts", event.ts) if isinstance(event.ts, int) else None
     if header.run_id is None and isinstance(event, _NEED_A_RUN):
         return f"run_id: this journal names no run, so it can't hold a {_kind(event)}"
     if isinstance(event, RunStart) and event.run_id != header.run_id:
@@ -153,10 +153,16 @@ def _refusal(event: AnyEvent | UnknownEvent, header: JournalHeader) -> str | Non
         if client_id is not None and client_id != header.client_id:
             return f"client_id: {client_id!r}, but this journal speaks for {header.client_id!r} alone"
     for name in ("round", "base_round", "step"):
-        value = getattr(event, name, None)
-        if value is not None and not -LARGEST_INTEGER < value < LARGEST_INTEGER:
-            return f"{name}: {value} is out of range (within 2^53)"
+        reason = _out_of_range(name, getattr(event, name, None))
+        if reason is not None:
+            return reason
     return None
+
+
+def _out_of_range(name: str, value: int | None) -> str | None:
+    if value is None or -LARGEST_INTEGER < value < LARGEST_INTEGER:
+        return None
+    return f"{name}: {str(value)[:20]}… is out of range (beyond ±2^53)"
 
 
 def _kind(event: AnyEvent) -> str:
