@@ -188,7 +188,7 @@ def measure(packing: str, num_updates: int, cores: tuple[int, int]) -> Result:
             peak = 0
             while counted(url) < num_updates:
                 peak = max(peak, process.memory_info().rss)
-                time.sleep(0.05)
+                time.sleep(0.1)
                 if time.perf_counter() - began > 300 or not (sender.is_alive() or sender.exitcode == 0):
                     raise SystemExit("the updates did not all arrive within 300 s")
             wall = time.perf_counter() - began

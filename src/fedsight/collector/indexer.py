@@ -26,7 +26,7 @@ logger = logging.getLogger(__name__)
 
 MAX_EVENTS_PER_COMMIT = 50_000
 MIN_COMMIT_INTERVAL_SEC = 0.15
-PLENTY_BYTES = 2 << 20
+PLENTY_BYTES = 8 << 20
 """With so much waiting, the next commit does not wait for more."""
 READ_BYTES = 2 << 20
 CONTACT_INTERVAL_SEC = 1.0
@@ -203,7 +203,7 @@ class Indexer:
         took = time.monotonic() - began
         if not self._waiting:
             self._news.wait(0.2 if self._watch is not None else 1.0)
-        pause = max(MIN_COMMIT_INTERVAL_SEC, took) - (time.monotonic() - began)
+        pause = max(MIN_COMMIT_INTERVAL_SEC, 2 * took) - (time.monotonic() - began)
         while pause > 0 and self._pending_bytes < PLENTY_BYTES and not self._stopping.is_set():
             self._stopping.wait(min(pause, 0.05))
             pause -= 0.05
