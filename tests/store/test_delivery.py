@@ -188,6 +188,7 @@ WRITER = textwrap.dedent("""
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 def test_a_writer_killed_at_any_instant_leaves_neither_gaps_nor_doubles(journal, tables_of, store_path, tmp_path):
     rng = random.Random(7)
     server = journal().append(RunStart(ts=1.0, run_id="run"))
