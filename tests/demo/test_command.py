@@ -78,7 +78,7 @@ def wait_until_gone(processes, timeout_sec=30):
     assert alive == []
 
 
-def test_without_a_terminal_it_ends_with_the_federation(start):
+def test_without_a_terminal_it_ends_with_the_federation_and_all_is_delivered(start):
     demo = start(rounds=4)
     assert "http://127.0.0.1:" in demo.read_until("Dashboard:")
     demo.read_until(r"round +1/4")
@@ -87,17 +87,10 @@ def test_without_a_terminal_it_ends_with_the_federation(start):
     assert demo.end() == 0, "\n".join(demo.lines)
     assert demo.server_events()[-1].status == "finished"
     wait_until_gone(family)
-
-
-def test_the_collector_has_every_journal_byte_for_byte(start):
-    demo = start(rounds=3)
-    assert demo.end() == 0, "\n".join(demo.lines)
     ours = {read_header(path).journal: path.read_bytes() for path in list_journals(demo.runs)}
+    at_the_collector = list_journals(demo.runs / "collector" / "journals")
     assert len(ours) == CLIENTS + 1
-    theirs = {
-        read_header(path).journal: path.read_bytes() for path in list_journals(demo.runs / "collector" / "journals")
-    }
-    assert theirs == ours
+    assert {read_header(path).journal: path.read_bytes() for path in at_the_collector} == ours
 
 
 @pytest.mark.parametrize("interrupt", [signal.SIGINT, signal.SIGTERM])
@@ -130,11 +123,3 @@ def test_nothing_outlives_a_demo_that_is_killed(start):
     family = demo.family()
     demo.process.kill()
     wait_until_gone(family)
-
-
-def test_a_taken_port_is_not_fought_over(start):
-    first = start(rounds=500)
-    taken = re.search(r":(\d+)", first.read_until("Dashboard:").split("//")[1]).group(1)
-    first.read_until(r"round +1/500")
-    second = start(rounds=500)
-    assert f":{taken}" not in second.read_until("Dashboard:")

@@ -67,9 +67,9 @@ class Processes:
         child = self.start("collector", [sys.executable, *serve, *address], env=env)
         return Collector(child, f"http://127.0.0.1:{port}", self.log_path("collector"))
 
-    def wait(self, *, but: Collection[subprocess.Popen[bytes]] = (), timeout_sec: float = GRACE_SEC) -> None:
-        """Wait for the children to end by themselves, all `but` some, for `timeout_sec` at most in all."""
-        deadline = time.monotonic() + timeout_sec
+    def wait(self, *, but: Collection[subprocess.Popen[bytes]] = (), timeout_sec: float | None = None) -> None:
+        """Wait for the children to end by themselves, all `but` some, for `timeout_sec` (default 5) at most in all."""
+        deadline = time.monotonic() + (GRACE_SEC if timeout_sec is None else timeout_sec)
         for child in self.children:
             if child not in but:
                 with contextlib.suppress(subprocess.TimeoutExpired):
