@@ -86,6 +86,8 @@ def test_the_other_commands_do_without_the_demos_packages(tmp_path: Path) -> Non
         (("token", "revoke", "nope"), {}, "no token 'nope'"),
         (("token", "create", "--role", "viewer", "--run", "r"), {}, "only a producer"),
         (("view", ".", "--host", "0.0.0.0"), {}, "FEDSIGHT_TOKENS"),
+        (("serve", "--data", "/dev/null/data", "--port", "0"), {}, "/dev/null/data"),
+        (("serve", "--port", "0"), {"FEDSIGHT_TOKENS": "/etc/hostname"}, "is no tokens file"),
     ],
 )
 def test_a_mistake_is_one_line_with_the_remedy(

@@ -126,3 +126,11 @@ def test_bound_to_the_network_even_this_machine_needs_a_token(tmp_path: Path) ->
     with Collector(tmp_path, "--host", "0.0.0.0") as collector:
         assert collector.http.get("/api/v1/runs").status_code == 401
         assert collector.http.get("/api/v1/runs", headers=bearer(collector.admin)).status_code == 200
+
+
+def test_a_tokens_file_that_is_damaged_lets_nobody_in_and_is_said(tmp_path: Path) -> None:
+    with Collector(tmp_path) as collector:
+        assert collector.post("j1", 0, header()).status_code == 200
+        collector.tokens.path.write_text("{")
+        assert collector.post("j1", len(header()), b"").status_code == 503
+        assert "is no tokens file" in collector.output

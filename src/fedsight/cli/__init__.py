@@ -28,6 +28,10 @@ def main() -> None:
         _fail(str(MissingExtra(str(error.name), extra)))
     except FedsightError as error:
         _fail(str(error))
+    except OSError as error:
+        if error.filename is None:
+            raise
+        _fail(f"{error.filename}: {error.strerror}")
 
 
 _EXTRA_OF = {

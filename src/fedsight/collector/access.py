@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import logging
 import os
 import secrets
 import threading
@@ -22,6 +23,8 @@ import msgspec
 from fedsight.collector.settings import is_loopback
 from fedsight.errors import UsageError
 from fedsight.events import JournalHeader
+
+logger = logging.getLogger(__name__)
 
 COOKIE = "fedsight_token"
 TokenRole = Literal["admin", "producer", "viewer"]
@@ -163,7 +166,7 @@ def _sha256(token: str) -> str:
 
 
 class Denied(Exception):
-    """A request that may not be. `status` is 401 (no token, or a wrong one) or 403 (not this one)."""
+    """A request that may not be. `status` is 401 (no token, or a wrong one), 403 (not this one), 503 (can't say)."""
 
     def __init__(self, status: int, code: str, message: str) -> None:
         super().__init__(message)
@@ -248,7 +251,11 @@ class Access:
         """
         if not token:
             raise Denied(401, "unauthorized", "A token is needed: send it as `Authorization: Bearer …`, or log in.")
-        grant = self.tokens.find(token) if self.tokens is not None else None
+        try:
+            grant = self.tokens.find(token) if self.tokens is not None else None
+        except UsageError as error:  # damaged while we run: nobody comes in on a guess
+            logger.error("%s", error)  # noqa: TRY400
+            raise Denied(503, "unavailable", "The tokens can't be read; the collector's log says more.") from error
         if grant is None:
             raise Denied(401, "unauthorized", "The token is not known here; `fedsight token list` shows which are.")
         return grant

@@ -17,8 +17,9 @@ from typing import Protocol
 
 import msgspec
 
+from fedsight.collector.applying import apply
 from fedsight.errors import JournalError
-from fedsight.events import BadLine, Block, JournalHeader, decode_block
+from fedsight.events import Block, JournalHeader, decode_block
 from fedsight.journal import JournalReader
 from fedsight.store import Receipt, Store
 
@@ -212,7 +213,7 @@ class Indexer:
         receipts, feeds = self._take()
         if receipts:
             try:
-                self._apply(receipts)
+                apply(self._store, receipts)
             except BaseException:
                 self._go_back()
                 raise
@@ -289,35 +290,6 @@ class Indexer:
                 self._pending_bytes -= reached - feed.indexed
                 feed.indexed = feed.taken = reached
 
-    # ── blocks that the store can't take ──────────────────────────────────────────────────────
-
-    def _apply(self, receipts: list[Receipt]) -> None:
-        try:
-            self._store.apply(receipts)
-        except Exception:
-            logger.exception("a commit of %d blocks failed; trying once more", len(receipts))
-            try:
-                self._store.apply(receipts)
-            except Exception:
-                logger.exception("it failed again; going through it piece by piece")
-                for receipt in receipts:
-                    self._apply_piece(receipt)
-
-    def _apply_piece(self, receipt: Receipt) -> None:
-        """Apply a block, halving it where it fails, until the line that the store can't take stands alone."""
-        try:
-            self._store.apply([receipt])
-        except Exception as error:
-            lines = receipt.block.events
-            if len(lines) > 1:
-                for half in _halves(receipt.block):
-                    self._apply_piece(msgspec.structs.replace(receipt, block=half))
-                return
-            reason = f"the index could not take this line: {type(error).__name__}: {error}"
-            logger.error("journal %s, offset %d: %s", receipt.header.journal, receipt.block.start, reason)  # noqa: TRY400
-            dead = Block(receipt.block.start, receipt.block.data, [None], [BadLine(receipt.block.start, reason)])
-            self._store.apply([msgspec.structs.replace(receipt, block=dead)])
-
     # ── contact ───────────────────────────────────────────────────────────────────────────────
 
     def _note_contacts(self) -> None:
@@ -332,14 +304,3 @@ class Indexer:
         commit = self._store.note_contact(seen, gone, now)
         if commit is not None:
             self._on_commit(commit)
-
-
-def _halves(block: Block) -> tuple[Block, Block]:
-    middle = len(block.events) // 2
-    cut = list(block.offsets())[middle] - block.start
-    data = block.data
-    at = block.start + cut
-    return (
-        Block(block.start, data[:cut], block.events[:middle], [b for b in block.bad if b.offset < at]),
-        Block(at, data[cut:], block.events[middle:], [b for b in block.bad if b.offset >= at]),
-    )

@@ -17,13 +17,15 @@ from fedsight.store import Store
 class Parts:
     """Everything that handlers need. `ingest` is None in `view`, which takes nothing in.
 
-    Opening raises `StoreError` when the index can't be had.
+    Opening raises `StoreError` when the index can't be had, `UsageError` for a damaged tokens file.
     """
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.started_at = time.time()
         self.tokens = Tokens(settings.tokens) if settings.tokens is not None else None
+        if self.tokens is not None:
+            self.tokens.grants()  # a damaged file is said now, not at the first request
         self.access = Access(self.tokens, on_loopback=settings.on_loopback, open_reads=settings.open_reads)
         settings.index.parent.mkdir(parents=True, exist_ok=True)
         self.store = Store.open(settings.index, memory_limit_mb=settings.memory_limit_mb)
