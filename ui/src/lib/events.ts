@@ -5,7 +5,7 @@ import type { FedEvent } from './types'
 
 export type Tone = 'grey' | 'orange' | 'vermillion' | 'blue' | 'green' | 'purple'
 
-export const GROUPS = ['Dropouts and failures', 'Checkpoints', 'Notes', 'Logs', 'Run', 'Other'] as const
+export const GROUPS = ['Dropouts and failures', 'Checkpoints', 'Notes', 'Logs', 'Run', 'Sites', 'Other'] as const
 export type Group = (typeof GROUPS)[number]
 
 const BY_KIND: Record<string, Group> = {
@@ -32,7 +32,13 @@ function repeats(newer: FedEvent, event: FedEvent): boolean {
   return newer.kind === 'checkpoint' && newer.message === event.message && newer.round === event.round
 }
 
+/** A site's own recording begins and ends like a run, and is neither. */
+function isOfSite(event: FedEvent): boolean {
+  return (event.kind === 'run_start' || event.kind === 'run_end') && event.client_id !== null
+}
+
 export function groupOf(event: FedEvent): Group {
+  if (isOfSite(event)) return 'Sites'
   return BY_KIND[event.kind] ?? 'Other'
 }
 
@@ -65,10 +71,12 @@ export function describe(event: FedEvent): { what: string; detail: string; tone:
       return { what: text(data['component']) || event.event || 'Log', detail: message, tone }
     }
     case 'run_start':
+      if (isOfSite(event)) return { what: data['resumed'] === true ? 'Site is back' : 'Site joined', detail: message, tone: 'grey' }
       return { what: data['resumed'] === true ? 'Run resumed' : 'Run started', detail: message, tone: 'green' }
     case 'run_end': {
       const status = text(data['status']) || event.event || ''
       const bad = status === 'failed' || status === 'killed'
+      if (isOfSite(event)) return { what: `Site ${status || 'left'}`, detail: message, tone: bad ? 'orange' : 'grey' }
       return { what: `Run ${status || 'ended'}`, detail: message, tone: bad ? 'vermillion' : 'blue' }
     }
     case 'server':

@@ -1,0 +1,26 @@
+import { describe as suite, expect, it } from 'vitest'
+import { describe, groupOf } from '../src/lib/events'
+import type { FedEvent } from '../src/lib/types'
+
+const event = (fields: Partial<FedEvent>): FedEvent =>
+  ({ ts: 1, kind: 'text', event: null, client_id: null, round: null, message: null, data: null, journal: 'j', offset: 0, ...fields }) as FedEvent
+
+suite('events in words', () => {
+  it('tells the end of a run from the end of a site', () => {
+    const end = { kind: 'run_end', data: { status: 'finished' } }
+    expect(describe(event(end)).what).toBe('Run finished')
+    expect(groupOf(event(end))).toBe('Run')
+    expect(describe(event({ ...end, client_id: 'lagos' })).what).toBe('Site finished')
+    expect(groupOf(event({ ...end, client_id: 'lagos' }))).toBe('Sites')
+  })
+
+  it('names a site that joins for the first time and one that is back', () => {
+    expect(describe(event({ kind: 'run_start', client_id: 'lagos', data: {} })).what).toBe('Site joined')
+    expect(describe(event({ kind: 'run_start', client_id: 'lagos', data: { resumed: true } })).what).toBe('Site is back')
+  })
+
+  it('says why a client failed', () => {
+    const failure = describe(event({ kind: 'client_event', event: 'comm_failure', message: 'timed out' }))
+    expect([failure.what, failure.detail]).toEqual(['Communication failure', 'timed out'])
+  })
+})
