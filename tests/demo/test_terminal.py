@@ -38,6 +38,8 @@ def test_a_terminal_shows_the_address_the_progress_and_who_is_in_trouble():
     text = show(force_terminal=True)
     for part in ("http://127.0.0.1:8083/runs/x", "2 of 3 clients", "round 7 of 30", "0.812", "failed: cairo"):
         assert part in text
+    heading = next(line for line in text.splitlines() if "accuracy" in line)
+    assert heading.split() == ["round", "accuracy", "loss", "updates", "who"]
 
 
 def test_a_round_nobody_evaluated_says_so():

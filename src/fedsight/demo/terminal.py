@@ -71,8 +71,10 @@ class Terminal:
             updates = f"{len(report.arrived)}/{len(report.selected)}"
             table.add_row(str(report.round), accuracy, loss, updates, _remarks(report))
         title = Text.assemble(("Fedsight demo", "bold"), "  dashboard: ", (self._url, "cyan underline"))
+        progress = Table.grid(padding=(0, 2))
         bar = ProgressBar(total=self._num_rounds, completed=done, width=40)
-        return Group(title, Text(self._waiting or f"round {done} of {self._num_rounds}"), bar, table)
+        progress.add_row(bar, self._waiting or f"round {done} of {self._num_rounds}")
+        return Group(title, progress, table)
 
 
 def _figures(report: RoundReport) -> str:
