@@ -22,7 +22,7 @@ RunStatus = Literal["finished", "failed", "killed"]
 ClientStatus = Literal["active", "idle", "dropped", "failed"]
 
 
-class Event(msgspec.Struct, tag_field="kind", kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
+class Event(msgspec.Struct, tag_field="kind", kw_only=True, omit_defaults=True, forbid_unknown_fields=True, gc=False):
     """What all events have: when it happened (UTC epoch seconds, for people) and free-form extras."""
 
     ts: float

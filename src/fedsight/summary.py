@@ -9,7 +9,8 @@ The store works the same figures out in columns; a test holds the two against ea
   selected, or by the clients that were heard of where nobody said who was selected.
 - Sums, means and the standard deviation of gradient norms (sample, n - 1) are over the finite
   values that were reported, and None where there are none.
-- Late: clients with an update that arrived after the round's end.
+- Late: clients with an update that arrived after the round's end. A round that starts again (a
+  training that was resumed) is open again.
 - What `log_round` gives wins over all that is derived.
 """
 
@@ -73,6 +74,7 @@ def summarize(events: Iterable[Event]) -> dict[int, RoundSummary]:
             continue
         state = rounds.setdefault(number, _Round(RoundSummary(round=number)))
         if isinstance(event, RoundStart):
+            state.summary.closed = False
             if event.selected is not None:
                 state.summary.num_selected = len(set(event.selected))
         elif isinstance(event, RoundEnd):

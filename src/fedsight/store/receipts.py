@@ -100,26 +100,29 @@ def admit(block: Block, receipt: Receipt) -> Segment:
     """Sort a block's events, and refuse those that its journal may not write."""
     header, events = receipt.header, block.events
     segment = Segment(header, receipt.received_at, block.end, [], [], list(block.bad))
-    segment.updates = [event for event in events if type(event) is ClientUpdate]
-    check_updates = not _all_may_stand(segment.updates, header)
-    if len(segment.updates) == len(events) and not check_updates:
+    updates = [event for event in events if type(event) is ClientUpdate]
+    if _all_may_stand(updates, header):
+        segment.updates = updates
+        places = [at for at, event in enumerate(events) if type(event) is not ClientUpdate]
+    else:
+        places = list(range(len(events)))
+    if not places:
         return segment
-    segment.updates = updates = []
     lines = block.data.split(b"\n")
-    offsets = accumulate((len(line) + 1 for line in lines), initial=block.start)
-    for event, line, offset in zip(events, lines, offsets):  # noqa: B905 # `lines` ends with the empty one
+    ends = list(accumulate(map(len, lines)))
+    for num_seen, at in enumerate(places):
+        event, line = events[at], lines[at]
         if event is None:
             continue
-        if type(event) is ClientUpdate and not check_updates:
-            updates.append(event)
-            continue
+        offset = block.start + ends[at] - len(line) + at
         reason = _refusal(event, header)
         if reason is not None:
             segment.bad.append(BadLine(offset, reason))
         elif type(event) is ClientUpdate:
-            updates.append(event)
+            segment.updates.append(event)
         elif type(event) is not JournalHeader:
-            segment.others.append(Other(len(updates), offset, line, event))
+            before = at - num_seen if segment.updates is updates else len(segment.updates)
+            segment.others.append(Other(before, offset, line, event))
     return segment
 
 
