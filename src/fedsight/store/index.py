@@ -28,6 +28,7 @@ from fedsight.store.columns import UpdateColumns, json_text
 from fedsight.store.memory import ClientState, Memory, RunState
 from fedsight.store.receipts import Other, Segment, client_of
 from fedsight.store.rollups import refresh_totals, write_rollups
+from fedsight.store.schema import LOCATION
 from fedsight.store.tally import DROPOUT, FAILURE, SERVER
 from fedsight.store.updates import UpdateRows, count_change
 
@@ -300,7 +301,7 @@ class Indexing:
         refresh_totals(self._con, rolled)
 
     def _name_client_metrics(self, built: UpdateColumns) -> None:
-        names = {*built.fields, *built.metrics} - {"base_round"}
+        names = {*built.fields, *built.metrics} - LOCATION - {"base_round"}
         for run in self._runs.values():
             for name in sorted(names):
                 if ("client", name, None) not in run.names and self._has_value(run, name):

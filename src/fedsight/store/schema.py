@@ -18,6 +18,8 @@ CONTRACT: tuple[str, ...] = tuple(name for name in ClientUpdate.__struct_fields_
 """The metadata contract: what a client may say of itself in an update, in the order of the event model."""
 
 TEXT_FIELDS = frozenset({"city", "country"})
+LOCATION = TEXT_FIELDS | {"lat", "lng"}
+"""Where a client is: no metric of its training."""
 NUMERIC: tuple[str, ...] = tuple(name for name in CONTRACT if name not in TEXT_FIELDS)
 """The contract's fields that are numbers: each has a quantile band per round."""
 
