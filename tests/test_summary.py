@@ -97,7 +97,7 @@ events = st.one_of(
 )
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(st.lists(events, min_size=1, max_size=25))
 def test_the_store_comes_to_the_same_figures(happened: list[Event]) -> None:
     header = JournalHeader(ts=0.0, version=1, journal="j", role="server", run_id="r")

@@ -9,7 +9,7 @@ The store works the same figures out in columns; a test holds the two against ea
   selected, or by the clients that were heard of where nobody said who was selected.
 - Sums, means and the standard deviation of gradient norms (sample, n - 1) are over the finite
   values that were reported, and None where there are none.
-- Late: clients with an update that arrived after the round's end. A round that starts again (a
+- Late: clients whose first update arrived after the round's end. A round that starts again (a
   training that was resumed) is open again.
 - What `log_round` gives wins over all that is derived.
 """
@@ -98,8 +98,8 @@ def _take_client(state: _Round, event: ClientUpdate | ClientEvent) -> None:
         client.dropped |= event.event == "dropout"
         client.failed |= event.event == "comm_failure"
         return
-    client.late |= state.summary.closed
     if client.update is None:
+        client.late = state.summary.closed
         client.update = msgspec.structs.replace(event)
         return
     for name in event.__struct_fields__:

@@ -6,7 +6,7 @@ Written when a round begins or ends, and again (at most once a second) while upd
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import duckdb
@@ -18,10 +18,10 @@ from fedsight.store import columns
 from fedsight.store.memory import RoundState, RunState
 from fedsight.store.reading import updates_sql
 from fedsight.store.rows import insert_table
-from fedsight.store.schema import BAND, GLOBAL_NUMBERS, NUMERIC
+from fedsight.store.schema import GLOBAL_NUMBERS, NUMERIC
 from fedsight.store.tally import TALLIES
 
-_QUANTILES = [0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0]
+_QUANTILES = [0.05, 0.25, 0.5, 0.75, 0.95]
 
 _ROUND_KINDS: dict[str, pa.DataType] = {
     "round": columns.INTEGER,
@@ -44,28 +44,17 @@ class Figures(msgspec.Struct):
     max_staleness: int | None = None
 
 
-Band = tuple[int, str, list[float | None]]
-"""round, metric, and the figures named by `BAND`."""
-
-
 def write_rollups(con: duckdb.DuckDBPyConnection, run: RunState, states: Sequence[RoundState], commit: int) -> set[str]:
     """Work out and write the rows of `states`. Returns the names of global metrics that have a value."""
-    figures: dict[int, Figures] = {}
-    bands: list[Band] = []
-    every = _updates(con, run, [state.round for state in states if state.members])
-    whole = {n for n in every.column_names if n in NUMERIC and len(_finite(every[n])) == len(every)}
-    for number, updates in _by_round(every):
-        numbers = {n: updates[n] if n in whole else _finite(updates[n]) for n in updates.column_names if n in NUMERIC}
-        figures[number] = _figures(updates, numbers)
-        bands.extend((number, metric, band) for metric, band in _bands(updates, numbers))
+    updates = _updates(con, run, [state.round for state in states if state.members])
+    figures = {number: _figures(of_round) for number, of_round in _by_round(updates)}
     rows = [_row(state, figures.get(state.round, Figures())) for state in states]
     known = [state.round for state in states if state.version]
     if known:
         for table in ("rounds", "bands"):
             con.execute(f"DELETE FROM {table} WHERE run_no = ? AND round IN (SELECT unnest(?))", [run.run_no, known])
     _insert_rounds(con, run.run_no, rows, commit)
-    if bands:
-        _insert_bands(con, run.run_no, bands)
+    _insert_bands(con, run.run_no, updates)
     for state in states:
         state.version = commit
     names = {name for row in rows for name in GLOBAL_NUMBERS if row[name] is not None}
@@ -89,42 +78,21 @@ def _by_round(updates: pa.Table) -> Iterator[tuple[int, pa.Table]]:
         start += entry["counts"]
 
 
-def _figures(updates: pa.Table, finite: Mapping[str, Any]) -> Figures:
+def _figures(updates: pa.Table) -> Figures:
     figures = Figures()
     for name, field in (("total_bytes_up", "bytes_sent"), ("total_bytes_down", "bytes_received")):
-        if field in finite:
-            setattr(figures, name, pc.sum(finite[field]).as_py())
-    if "gradient_norm" in finite and len(finite["gradient_norm"]) > 1:
-        figures.gradient_norm_dispersion = pc.stddev(finite["gradient_norm"], ddof=1).as_py()
-    staleness = pc.subtract(updates["round"], updates["base_round"])
-    figures.mean_staleness, figures.max_staleness = pc.mean(staleness).as_py(), pc.max(staleness).as_py()
+        if field in updates.column_names:
+            setattr(figures, name, pc.sum(_finite(updates[field])).as_py())
+    if "gradient_norm" in updates.column_names and len(norms := _finite(updates["gradient_norm"])) > 1:
+        figures.gradient_norm_dispersion = pc.stddev(norms, ddof=1).as_py()
+    if updates["base_round"].null_count < len(updates):
+        staleness = pc.subtract(updates["round"], updates["base_round"])
+        figures.mean_staleness, figures.max_staleness = pc.mean(staleness).as_py(), pc.max(staleness).as_py()
     return figures
-
-
-def _bands(updates: pa.Table, finite: Mapping[str, Any]) -> Iterator[tuple[str, list[float | None]]]:
-    for name, numbers in finite.items():
-        if band := _band(numbers, len(updates) - updates[name].null_count - len(numbers)):
-            yield name, band
-    metrics = updates["metrics"]
-    if metrics.null_count == len(metrics):
-        return
-    maps = metrics.combine_chunks() if isinstance(metrics, pa.ChunkedArray) else metrics
-    for key in sorted(pc.unique(maps.keys).to_pylist()):
-        values = pc.map_lookup(maps, key, "last")
-        numbers = _finite(values)
-        if band := _band(numbers, len(values) - values.null_count - len(numbers)):
-            yield key, band
 
 
 def _finite(values: Any) -> Any:
     return values.filter(pc.is_finite(values))
-
-
-def _band(finite: Any, num_nonfinite: int) -> list[float | None] | None:
-    if not len(finite):
-        return [0, num_nonfinite, *([None] * (len(BAND) - 2))] if num_nonfinite else None
-    least, *quantiles, most = pc.quantile(finite, q=_QUANTILES).to_pylist()
-    return [len(finite), num_nonfinite, pc.mean(finite).as_py(), least, *quantiles, most]
 
 
 def _row(state: RoundState, figures: Figures) -> dict[str, Any]:
@@ -164,19 +132,29 @@ def _insert_rounds(con: duckdb.DuckDBPyConnection, run_no: int, rows: Sequence[d
     insert_table(con, "rounds", new, run_no=run_no, version=commit)
 
 
-def _insert_bands(con: duckdb.DuckDBPyConnection, run_no: int, bands: Sequence[Band]) -> None:
-    figures = zip(*(band for _, _, band in bands), strict=True)
-    new = columns.table(
-        {
-            "round": (columns.INTEGER, [number for number, _, _ in bands]),
-            "metric": (columns.TEXT, [metric for _, metric, _ in bands]),
-            **{
-                name: (columns.INTEGER if name in ("n", "num_nonfinite") else columns.NUMBER, values)
-                for name, values in zip(BAND, figures, strict=True)
-            },
-        }
-    )
-    insert_table(con, "bands", new, run_no=run_no)
+def _insert_bands(con: duckdb.DuckDBPyConnection, run_no: int, updates: pa.Table) -> None:
+    """One row for each round and metric that has a value, over the finite values."""
+    numbers = [name for name in updates.column_names if name in NUMERIC]
+    points = []
+    if numbers:
+        points.append(
+            f"SELECT round, metric, v FROM (UNPIVOT (SELECT round, {', '.join(numbers)} FROM updates) "
+            f"ON {', '.join(numbers)} INTO NAME metric VALUE v)"
+        )
+    if updates["metrics"].null_count < len(updates):
+        points.append(
+            "SELECT round, e.key, e.value FROM (SELECT round, unnest(map_entries(metrics)) AS e FROM updates)"
+        )
+    if points:
+        con.execute(
+            "INSERT INTO bands BY NAME SELECT "
+            f"{run_no} AS run_no, round, metric, n, num_nonfinite, mean, min, max, "
+            "q[1] AS p5, q[2] AS p25, q[3] AS p50, q[4] AS p75, q[5] AS p95 FROM ("
+            "SELECT round, metric, count(*) FILTER (isfinite(v)) AS n, count(*) FILTER (NOT isfinite(v)) AS num_nonfinite, "
+            "avg(v) FILTER (isfinite(v)) AS mean, min(v) FILTER (isfinite(v)) AS min, max(v) FILTER (isfinite(v)) AS max, "
+            f"quantile_cont(v, {_QUANTILES}) FILTER (isfinite(v)) AS q "
+            f"FROM ({' UNION ALL '.join(points)}) p(round, metric, v) WHERE v IS NOT NULL GROUP BY round, metric)"
+        )
 
 
 def refresh_totals(con: duckdb.DuckDBPyConnection, runs: Iterable[RunState]) -> None:
