@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from functools import partial
 from typing import TypeVar
 
+import anyio
 import anyio.to_thread
 import msgspec
 
@@ -33,6 +34,9 @@ logger = logging.getLogger(__name__)
 
 MAX_UNPACKING = 2
 """Bodies unpacked and decoded at a time: each may take its 64 MiB."""
+
+ROOM_WAIT_SEC = 1.0
+"""A sender that is faster than the index is held up so long at most, to spare reading its lines twice."""
 
 BLOCK_BYTES = 2 << 20
 """A body is decoded in blocks of about this size, so that a large one never stands in memory decoded."""
@@ -83,6 +87,7 @@ class Ingest:
         body = await self._read(chunks)
         if not body:
             return await self._heartbeat(journal, offset, grant)
+        await self._wait_for_room()
         copy = self._journals.get(journal)
         if copy is None:
             # Whose journal a new one is, its first line says: unpack before anything is made of it.
@@ -98,6 +103,11 @@ class Ingest:
             end = copy.length
         self._indexer.received(copy.path, copy.header, blocks, end)
         return end
+
+    async def _wait_for_room(self) -> None:
+        with anyio.move_on_after(ROOM_WAIT_SEC):
+            while self._indexer.room_bytes() <= 0:
+                await anyio.sleep(0.02)
 
     async def _heartbeat(self, journal: str, offset: int, grant: Grant) -> int:
         copy = self._journals.get(journal)

@@ -6,7 +6,8 @@ Written when a round begins or ends, and again (at most once a second) while upd
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import duckdb
@@ -34,6 +35,20 @@ _ROUND_KINDS: dict[str, pa.DataType] = {
 }
 
 
+_AGGREGATES: dict[str, Any] = {
+    "bytes_sent": ("bytes_sent", "sum"),
+    "bytes_received": ("bytes_received", "sum"),
+    "gradient_norm": ("gradient_norm", "stddev", pc.VarianceOptions(ddof=1, min_count=2)),
+}
+_FIGURE_OF = {
+    "bytes_sent_sum": "total_bytes_up",
+    "bytes_received_sum": "total_bytes_down",
+    "gradient_norm_stddev": "gradient_norm_dispersion",
+    "staleness_mean": "mean_staleness",
+    "staleness_max": "max_staleness",
+}
+
+
 class Figures(msgspec.Struct):
     """What the updates of a round add up to; None where no client reported it."""
 
@@ -47,7 +62,7 @@ class Figures(msgspec.Struct):
 def write_rollups(con: duckdb.DuckDBPyConnection, run: RunState, states: Sequence[RoundState], commit: int) -> set[str]:
     """Work out and write the rows of `states`. Returns the names of global metrics that have a value."""
     updates = _updates(con, run, [state.round for state in states if state.members])
-    figures = {number: _figures(of_round) for number, of_round in _by_round(updates)}
+    figures = _figures(updates)
     rows = [_row(state, figures.get(state.round, Figures())) for state in states]
     known = [state.round for state in states if state.version]
     if known:
@@ -62,52 +77,47 @@ def write_rollups(con: duckdb.DuckDBPyConnection, run: RunState, states: Sequenc
 
 
 def _updates(con: duckdb.DuckDBPyConnection, run: RunState, rounds: Sequence[int]) -> pa.Table:
-    """What the updates of these rounds say in numbers, by round."""
+    """What the updates of these rounds say in numbers."""
     known = {key for scope, key, _ in run.names if scope == "client"}
     names = ["round", "base_round", *(name for name in NUMERIC if name in known), "metrics"]
     where = f"run_no = {run.run_no} AND round IN ({', '.join(map(str, rounds)) or 'NULL'})"
     if rounds:
         where += f" AND round BETWEEN {min(rounds)} AND {max(rounds)}"
-    return con.sql(f"{updates_sql(names, where, run.told_by)} ORDER BY round").to_arrow_table().combine_chunks()
+    return con.sql(updates_sql(names, where, run.told_by)).to_arrow_table().combine_chunks()
 
 
-def _by_round(updates: pa.Table) -> Iterator[tuple[int, pa.Table]]:
-    start = 0
-    for entry in pc.value_counts(updates["round"]).to_pylist():
-        yield entry["values"], updates.slice(start, entry["counts"])
-        start += entry["counts"]
-
-
-def _figures(updates: pa.Table) -> Figures:
-    figures = Figures()
-    for name, field in (("total_bytes_up", "bytes_sent"), ("total_bytes_down", "bytes_received")):
-        if field in updates.column_names:
-            setattr(figures, name, pc.sum(_finite(updates[field])).as_py())
-    if "gradient_norm" in updates.column_names and len(norms := _finite(updates["gradient_norm"])) > 1:
-        figures.gradient_norm_dispersion = pc.stddev(norms, ddof=1).as_py()
-    if updates["base_round"].null_count < len(updates):
-        staleness = pc.subtract(updates["round"], updates["base_round"])
-        figures.mean_staleness, figures.max_staleness = pc.mean(staleness).as_py(), pc.max(staleness).as_py()
+def _figures(updates: pa.Table) -> dict[int, Figures]:
+    """What the updates of each round add up to, over the finite values."""
+    names = [name for name in ("bytes_sent", "bytes_received", "gradient_norm") if name in updates.column_names]
+    finite = {name: pc.if_else(pc.is_finite(updates[name]), updates[name], None) for name in names}
+    staleness = pc.subtract(updates["round"], updates["base_round"])
+    grouped = (
+        pa.table({"round": updates["round"], "staleness": staleness, **finite})
+        .group_by("round", use_threads=False)
+        .aggregate([("staleness", "mean"), ("staleness", "max"), *(_AGGREGATES[name] for name in names)])
+    )
+    figures = {number: Figures() for number in grouped["round"].to_pylist()}
+    for column, field in _FIGURE_OF.items():
+        if column in grouped.column_names:
+            for each, value in zip(figures.values(), grouped[column].to_pylist(), strict=True):
+                setattr(each, field, value)
     return figures
-
-
-def _finite(values: Any) -> Any:
-    return values.filter(pc.is_finite(values))
 
 
 def _row(state: RoundState, figures: Figures) -> dict[str, Any]:
     """The row of a round. What the application gave wins over what we can work out."""
-    tallies = [TALLIES[bits] for bits in state.members.values()]
+    # Most clients of a round have the same bits: count each combination once.
+    tallies = [(TALLIES[bits], number) for bits, number in Counter(state.members.values()).items()]
     row: dict[str, Any] = {
         "round": state.round,
         "state": state.state,
         "started_at": state.started_at,
         "ended_at": state.ended_at,
         "num_selected": state.selected,
-        "num_completed": sum(tally.completed for tally in tallies),
-        "num_dropouts": sum(tally.dropouts for tally in tallies),
-        "num_failures": sum(tally.failures for tally in tallies),
-        "num_late": sum(tally.late for tally in tallies),
+        "num_completed": sum(tally.completed * number for tally, number in tallies),
+        "num_dropouts": sum(tally.dropouts * number for tally, number in tallies),
+        "num_failures": sum(tally.failures * number for tally, number in tallies),
+        "num_late": sum(tally.late * number for tally, number in tallies),
         **dict.fromkeys(
             ("global_accuracy", "global_loss", "num_stragglers", "round_duration_sec", "aggregation_time_sec")
         ),
@@ -115,7 +125,7 @@ def _row(state: RoundState, figures: Figures) -> dict[str, Any]:
         **state.given,
     }
     # Where nobody said who was selected: those who were heard of.
-    selected = len(tallies) if row["num_selected"] is None else row["num_selected"]
+    selected = len(state.members) if row["num_selected"] is None else row["num_selected"]
     row["participation_rate"] = row["num_completed"] / selected if selected > 0 else None
     row["metrics"] = state.metrics
     row["given"] = json.dumps({"selected": state.selected, "given": state.given, "metrics": state.metrics})
