@@ -65,6 +65,11 @@ class RoundReport(msgspec.Struct, kw_only=True):
     returned: list[str] = []
     quality: model.Quality | None = None
 
+    @property
+    def expected(self) -> set[str]:
+        """Who was asked in this round, and who was asked in an earlier one and answered only now."""
+        return {*self.selected, *self.arrived}
+
 
 class Display(Protocol):
     """Where the progress is shown."""
@@ -255,7 +260,7 @@ class Federation:
             report.round,
             global_accuracy=quality.accuracy,
             global_loss=quality.loss,
-            num_selected=len(report.selected),
+            num_selected=len(report.expected),
             num_stragglers=len(report.late),
             num_failures=len(report.failed),
             aggregation_time_sec=aggregation_time_sec,

@@ -68,7 +68,7 @@ class Terminal:
         for report in self._reports:
             quality = report.quality
             accuracy, loss = (f"{quality.accuracy:.3f}", f"{quality.loss:.3f}") if quality else ("", "")
-            updates = f"{len(report.arrived)}/{len(report.selected)}"
+            updates = f"{len(report.arrived)}/{len(report.expected)}"
             table.add_row(str(report.round), accuracy, loss, updates, _remarks(report))
         title = Text.assemble(("Fedsight demo", "bold"), "  dashboard: ", (self._url, "cyan underline"))
         progress = Table.grid(padding=(0, 2))
@@ -80,7 +80,7 @@ class Terminal:
 def _figures(report: RoundReport) -> str:
     quality = report.quality
     model = f"accuracy {quality.accuracy:.3f}  loss {quality.loss:.3f}" if quality else "not evaluated"
-    return f"{model}  updates {len(report.arrived)}/{len(report.selected)}"
+    return f"{model}  updates {len(report.arrived)}/{len(report.expected)}"
 
 
 def _remarks(report: RoundReport) -> str:
