@@ -77,6 +77,8 @@ def test_revoking_what_is_not_there_names_the_remedy(tokens: Tokens) -> None:
         ({"role": "producer", "client": "c1"}, header("client", "any", "c2"), False),
         ({"role": "producer", "client": "c1"}, header("client", "any", None), False),
         ({"role": "producer", "client": "c1"}, header("server", "any", "c1"), False),
+        ({"role": "producer", "client": "c1"}, header("source", "any", "c1"), False),
+        ({"role": "producer", "client": "c1"}, header("people", "any", "c1"), False),
     ],
 )
 def test_whose_journals_a_token_may_ship(grant: dict[str, str], of: JournalHeader, may: bool) -> None:

@@ -297,3 +297,21 @@ def test_a_journal_of_no_run_keeps_its_samples(store, journal):
     assert "names no run" in queries.dead_letters(store).columns["reason"][0]
     with pytest.raises(RunNotFound):
         queries.rounds(store, "run")
+
+
+@pytest.mark.parametrize("role", ["client", "monitor", "source", "people"])
+def test_only_a_servers_journal_speaks_of_the_run_its_rounds_and_the_server(store, journal, role):
+    store.apply([journal().append(RunStart(ts=1.0, run_id="run", project="p"), RoundStart(ts=2.0, round=0)).receipt()])
+    forged = journal(role=role, client_id="a").append(
+        RunStart(ts=5.0, run_id="run", project="forged"),
+        RoundStart(ts=5.0, round=7),
+        RoundEnd(ts=5.0, round=0, global_accuracy=0.99),
+        ServerInfo(ts=5.0, city="Oslo"),
+        RunEnd(ts=5.0, status="failed", error="forged"),
+    )
+    store.apply([forged.receipt()])
+    detail = queries.run(store, "run")
+    assert (detail.run["project"], detail.run["state"], detail.run["error"]) == ("p", "running", None)
+    assert (detail.run["num_rounds"], detail.run["global_accuracy"], detail.server) == (1, None, None)
+    assert queries.rounds(store, "run").columns["state"] == ["open"]
+    assert len(queries.dead_letters(store).columns["offset"]) == 3

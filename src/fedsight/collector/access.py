@@ -55,7 +55,7 @@ class Grant(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
             return "a journal of people's edits needs a token with the role admin"
         if self.run is not None and header.run_id != self.run:
             return f"this token writes for run {self.run!r}, the journal's run_id is {header.run_id!r}"
-        if self.client is not None and (header.client_id != self.client or header.role == "server"):
+        if self.client is not None and (header.client_id != self.client or header.role not in ("client", "monitor")):
             return (
                 f"this token speaks for client {self.client!r}, the journal's role is {header.role!r} "
                 f"and its client_id {header.client_id!r}"

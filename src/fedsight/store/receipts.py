@@ -61,7 +61,7 @@ class Segment(msgspec.Struct):
 
     @property
     def source(self) -> int:
-        """Who speaks: a site of itself, or the server (or a source that polls it)."""
+        """Who tells of clients: a site of itself, or the server (or a source that polls it)."""
         return SITE if self.header.role in _SITES else SERVER
 
 
@@ -149,9 +149,9 @@ def _refusal(event: AnyEvent | UnknownEvent, header: JournalHeader) -> str | Non
         return f"run_id: this journal names no run, so it can't hold a {_kind(event)}"
     if isinstance(event, RunStart) and event.run_id != header.run_id:
         return f"run_id: {event.run_id!r}, but this is a journal of run {header.run_id!r}"
+    if header.role != "server" and isinstance(event, (RoundStart, RoundEnd, ServerInfo)):
+        return f"kind: a {header.role}'s journal can't hold a {_kind(event)}; that is the server's to say"
     if header.role in _SITES:
-        if isinstance(event, (RoundStart, RoundEnd, ServerInfo)):
-            return f"kind: a {header.role}'s journal can't hold a {_kind(event)}; that is the server's to say"
         client_id = getattr(event, "client_id", None)
         if client_id is not None and client_id != header.client_id:
             return f"client_id: {client_id!r}, but this journal speaks for {header.client_id!r} alone"
