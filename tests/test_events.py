@@ -156,3 +156,23 @@ def test_kinds_are_named_once() -> None:
     assert set(EVENT_TYPES) >= {"journal", "run_start", "run_end", "client_update", "round_end", "metric", "log"}
     assert EVENT_TYPES["log"] is Log
     assert EVENT_TYPES["round_end"] is RoundEnd
+
+
+@pytest.mark.parametrize("levels", [101, 1_000, 100_000])
+@pytest.mark.parametrize(
+    "line",
+    [
+        b'{"kind":"text","ts":1,"text":"x","extra":{"a":%s}}',
+        b'{"kind":"run_start","ts":1,"run_id":"r","config":{"a":%s,"b":{"$float":"NaN"}}}',
+        b'{"kind":"text","ts":1,"text":"x","new":%s}',
+        b'{"kind":"topology","ts":1,"nodes":%s}',
+    ],
+    ids=["extra", "config", "a newer field", "an unknown kind"],
+)
+def test_a_line_nested_too_deeply_is_a_bad_line_and_costs_only_itself(line: bytes, levels: int) -> None:
+    good = encode(Text(ts=1.0, text="good", extra={"a": [[1]]}))
+    data = good + line % (b"[" * levels + b"]" * levels) + b"\n" + good
+    block = decode_block(data, 10)
+    assert [event is None for event in block.events] == [False, True, False]
+    assert [bad.offset for bad in block.bad] == [10 + len(good)]
+    assert "100 levels" in block.bad[0].reason

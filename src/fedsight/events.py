@@ -17,9 +17,11 @@ import msgspec
 MAX_LINE_BYTES = 1 << 20
 """No line of a journal, its newline included, is longer than this."""
 
+MAX_NESTING = 100
+"""No free-form value is nested deeper than this: whoever reads it later must not run out of stack."""
+
 Role = Literal["server", "client", "monitor", "source", "people"]
 RunStatus = Literal["finished", "failed", "killed"]
-ClientStatus = Literal["active", "idle", "dropped", "failed"]
 
 
 class Event(msgspec.Struct, tag_field="kind", kw_only=True, omit_defaults=True, forbid_unknown_fields=True, gc=False):
@@ -76,10 +78,14 @@ class ServerInfo(Event, tag="server"):
 
 
 class RoundStart(Event, tag="round_start"):
-    """A round begins; `selected` are the ids of the clients asked to take part, where known."""
+    """A round begins; `selected` are the ids of the clients asked to take part, where known.
+
+    `num_selected` is given where the ids are too many for a line and were cut.
+    """
 
     round: int
     selected: list[str] | None = None
+    num_selected: int | None = None
 
 
 class ClientUpdate(Event, tag="client_update"):
@@ -295,7 +301,31 @@ def decode(line: bytes | memoryview) -> AnyEvent | UnknownEvent:
         event = _strict.decode(line)
     except msgspec.ValidationError:
         return _decode_slowly(line)
+    except RecursionError as error:
+        raise _too_deep() from error
+    if _is_too_deep(event):
+        raise _too_deep()
     return _with_marked_floats(event, line)
+
+
+def _too_deep() -> msgspec.ValidationError:
+    return msgspec.ValidationError(f"Nested more than {MAX_NESTING} levels deep")
+
+
+def _is_too_deep(event: AnyEvent) -> bool:
+    if event.extra is None and type(event) not in _HAVE_FREE_FORM:
+        return False
+    return any(
+        _is_deeper(getattr(event, name), MAX_NESTING) for name in _FREE_FORM.intersection(event.__struct_fields__)
+    )
+
+
+def _is_deeper(value: Any, levels: int) -> bool:
+    if isinstance(value, dict):
+        return levels == 0 or any(_is_deeper(v, levels - 1) for v in value.values())
+    if isinstance(value, list):
+        return levels == 0 or any(_is_deeper(v, levels - 1) for v in value)
+    return False
 
 
 def _with_marked_floats(event: AnyEvent, line: bytes | memoryview) -> AnyEvent:
@@ -320,7 +350,12 @@ def _unmark_floats(value: Any) -> Any:
 
 def _decode_slowly(line: bytes | memoryview) -> AnyEvent | UnknownEvent:
     """Lines with NaN, with fields of a newer version, or of an unknown kind."""
-    raw = _untyped.decode(line)
+    try:
+        raw = _untyped.decode(line)
+    except RecursionError as error:
+        raise _too_deep() from error
+    if _is_deeper(raw, MAX_NESTING + 1):  # the line itself is one more
+        raise _too_deep()
     if not isinstance(raw, dict) or not isinstance(raw.get("kind"), str):
         raise msgspec.ValidationError("Expected an object with a `kind` that is a string")
     kind = raw["kind"]
@@ -407,9 +442,10 @@ def decode_block(data: bytes, start: int) -> Block:
     if b'"$float"' not in data:
         try:
             decoded = _strict.decode_lines(data)
-        except (msgspec.MsgspecError, UnicodeDecodeError):
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
             decoded = []
-        if len(decoded) == data.count(b"\n"):  # fewer: an empty line, which is no event
+        # Fewer than lines: an empty line, which is no event.
+        if len(decoded) == data.count(b"\n") and not any(map(_is_too_deep, decoded)):
             return Block(start, data, decoded, [])
     events: list[AnyEvent | UnknownEvent | None] = []
     bad: list[BadLine] = []

@@ -112,8 +112,6 @@ UPDATE_COLUMNS: tuple[str, ...] = (
 
 EVENT_COLUMNS: tuple[str, ...] = ("ts", "kind", "event", "client_id", "round", "message", "data", "journal", "offset")
 
-DEAD_LETTER_COLUMNS: tuple[str, ...] = ("journal", "offset", "run_id", "reason", "received_at")
-
 GLOBAL_NUMBERS: tuple[str, ...] = tuple(
     name for name in ROUND_COLUMNS if name not in {"round", "state", "started_at", "ended_at", "metrics"}
 )
