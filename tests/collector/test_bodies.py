@@ -47,6 +47,15 @@ def test_a_damaged_body_is_refused_with_400(encoding: str, damage: str) -> None:
     assert refused.value.status == 400
 
 
+@pytest.mark.parametrize("encoding", ["gzip", "zstd"])
+def test_a_body_of_very_many_pieces_is_refused_however_little_they_hold(encoding: str) -> None:
+    pack = gzip.compress if encoding == "gzip" else zstandard.ZstdCompressor().compress
+    assert unpack(pack(b"") * 1_000, encoding, 10) == b""
+    with pytest.raises(Refused, match="1000 pieces") as refused:
+        unpack(pack(b"") * 300_000, encoding, 10)
+    assert refused.value.status == 400
+
+
 def test_an_unknown_encoding_is_refused_with_415_and_says_what_goes() -> None:
     with pytest.raises(Refused) as refused:
         unpack(b"x", "br", 10)
