@@ -315,3 +315,8 @@ def test_only_a_servers_journal_speaks_of_the_run_its_rounds_and_the_server(stor
     assert (detail.run["num_rounds"], detail.run["global_accuracy"], detail.server) == (1, None, None)
     assert queries.rounds(store, "run").columns["state"] == ["open"]
     assert len(queries.dead_letters(store).columns["offset"]) == 3
+
+
+def test_a_cut_list_of_selected_clients_comes_with_their_number(store, journal):
+    store.apply([journal().append(RoundStart(ts=1.0, round=0, selected=["a", "b"], num_selected=5_000)).receipt()])
+    assert queries.rounds(store, "run").columns["num_selected"] == [5_000]

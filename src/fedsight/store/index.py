@@ -179,7 +179,9 @@ class Indexing:
         moves.append((i, before, closed))
         if isinstance(event, RoundStart):
             state.state, state.started_at, state.ended_at = "open", event.ts, None
-            if event.selected is not None:
+            if event.num_selected is not None:
+                state.selected = event.num_selected
+            elif event.selected is not None:
                 state.selected = len(set(event.selected))
             return
         state.state, state.ended_at = "closed", event.ts
