@@ -192,6 +192,17 @@ def test_reindex_mends_an_index_that_is_damaged(tmp_path: Path) -> None:
         assert again.get("/api/v1/runs")["columns"]["run_id"] == ["r0"]
 
 
+def test_reindex_names_what_it_had_to_skip_and_fails_with_the_rest_indexed(tmp_path: Path) -> None:
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "runs" / "r0.jsonl").write_bytes(a_run("j0", "r0"))
+    (tmp_path / "runs" / "damaged.jsonl").write_bytes(b"no header\n" + a_run("j1", "r1"))
+    shown = fedsight("reindex", "runs", cwd=tmp_path)
+    assert shown.returncode == 1
+    assert "1 journals" in shown.stdout
+    assert "1 files were skipped" in shown.stderr
+    assert "damaged.jsonl" in shown.stderr
+
+
 def test_reindex_refuses_while_a_collector_holds_the_index(tmp_path: Path) -> None:
     with Collector(tmp_path) as collector:
         collector.post("j0", 0, a_run("j0", "r0"))

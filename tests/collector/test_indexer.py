@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+import os
+import resource
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
 
 from collector.harness import a_round, header, run_start, until
 from fedsight.collector.indexer import Indexer
+from fedsight.collector.watch import FolderWatch
 from fedsight.events import ClientUpdate, decode_block
 from fedsight.journal import read_header
 from fedsight.store import Receipt, Store, queries
@@ -41,7 +44,7 @@ def journal(tmp_path: Path) -> Path:
 def test_a_line_that_the_store_can_not_take_costs_only_itself(journal: Path) -> None:
     store = PickyStore.open(None)
     indexer = Indexer(store, lambda _: None, max_queue_bytes=0)
-    indexer.grown(journal, read_header(journal), journal.stat().st_size)
+    indexer.grown(journal, read_header(journal), journal.stat().st_size, 1.0)
     indexer.run_dry()
 
     assert store.cursors() == {"j1": journal.stat().st_size}
@@ -92,7 +95,7 @@ def test_while_the_store_fails_altogether_it_is_told_and_nothing_is_lost(
     monkeypatch.setattr(PickyStore, "apply", apply)
     monkeypatch.setattr("fedsight.collector.indexer.RETRY_SEC", 0.05)
     indexer = Indexer(store, lambda _: None, max_queue_bytes=0)
-    indexer.grown(journal, read_header(journal), journal.stat().st_size)
+    indexer.grown(journal, read_header(journal), journal.stat().st_size, 1.0)
     indexer.start()
     until(lambda: indexer.stalled and "No space" in indexer.stalled, "it says why")
     broken = False
@@ -101,4 +104,76 @@ def test_while_the_store_fails_altogether_it_is_told_and_nothing_is_lost(
     indexer.stop()
     assert store.cursors() == {"j1": journal.stat().st_size}
     assert len(queries.dead_letters(store).columns["offset"]) == 1  # the poison alone
+    store.close()
+
+
+@pytest.fixture
+def few_files() -> Iterator[None]:
+    """A process that may open 200 files."""
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (200, before[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+
+@pytest.mark.usefixtures("few_files")
+@pytest.mark.parametrize("num_rounds", [1, 60])
+def test_more_journals_than_files_a_process_may_open(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, num_rounds: int
+) -> None:
+    monkeypatch.setattr("fedsight.collector.indexer.READ_BYTES", 4_000)  # so that the long ones take several turns
+    for n in range(300):
+        (tmp_path / f"j{n}.jsonl").write_bytes(header(f"j{n}", run_id=f"r{n}") + run_start(f"r{n}"))
+    whole = header("long", run_id="r") + b"".join(a_round(n, "a") for n in range(num_rounds))
+    for n in range(300, 300 + (120 if num_rounds > 1 else 0)):
+        (tmp_path / f"j{n}.jsonl").write_bytes(whole.replace(b'"long"', b'"j%d"' % n))
+    store = Store.open(None)
+    indexer = Indexer(store, lambda _: None, max_queue_bytes=0)
+    found = FolderWatch(tmp_path).scan()
+    for journal in found:
+        indexer.grown(journal.path, journal.header, journal.end, journal.changed_at)
+    indexer.run_dry()
+    assert store.cursors() == {journal.header.journal: journal.end for journal in found}
+    assert indexer.unreadable() == {}
+    store.close()
+
+
+def test_a_journal_that_can_not_be_read_is_told_of_and_taken_up_again_when_it_can(
+    journal: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fedsight.collector.indexer.RETRY_READING_SEC", 0.05)
+    journal.write_bytes(journal.read_bytes().replace(b"poison", b"c19"))
+    other = tmp_path / "j2.jsonl"
+    other.write_bytes(header("j2", run_id="r2") + run_start("r2"))
+    store = Store.open(None)
+    indexer = Indexer(store, lambda _: None, max_queue_bytes=0)
+    for path in (journal, other):
+        indexer.grown(path, read_header(path), path.stat().st_size, 1.0)
+    away = journal.rename(tmp_path / "away")
+    indexer.start()
+    until(lambda: indexer.stalled and "j1.jsonl can't be read" in indexer.stalled, "it says why")
+    assert indexer.unreadable().keys() == {journal}
+    assert (indexer.pending_bytes, indexer.backlog_bytes) == (away.stat().st_size, 0)
+    assert store.cursors() == {"j2": other.stat().st_size}
+    away.rename(journal)
+    until(lambda: indexer.pending_bytes == 0, "all is stored")
+    until(lambda: indexer.stalled is None, "it says that all is well")
+    indexer.stop()
+    assert store.cursors()["j1"] == journal.stat().st_size
+    store.close()
+
+
+def test_what_is_read_from_a_file_was_heard_when_the_file_changed(journal: Path) -> None:
+    os.utime(journal, (1000.0, 1000.0))
+    store = Store.open(None)
+    indexer = Indexer(store, lambda _: None, max_queue_bytes=0)
+    (found,) = FolderWatch(journal.parent).scan()
+    indexer.grown(found.path, found.header, found.end, found.changed_at)
+    indexer.run_dry()
+    run = queries.run(store, "r1")
+    assert run is not None
+    assert run.journals[0].last_contact == 1000.0
+    assert store.note_contact({}, [], 2_000_020.0, listening_since=2_000_000.0) is None  # it may yet be heard of
+    assert store.note_contact({}, [], 2_000_031.0, listening_since=2_000_000.0) == store.commit
+    assert queries.runs(store).columns["state"] == ["lost"]
     store.close()

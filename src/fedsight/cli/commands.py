@@ -131,7 +131,10 @@ def reindex(
         ),
     ] = None,
 ) -> None:
-    """Build the index anew from the journals. The old one serves until the new one is whole."""
+    """Build the index anew from the journals. The old one stays until the new one is whole; stop the collector first.
+
+    Exit status 1 when a journal could not be read: the others are indexed then, and those are named.
+    """
     from fedsight.cli.reindexing import reindex as rebuild
 
     rebuild(folder or Path(os.environ.get("FEDSIGHT_DATA") or "fedsight-data"), Console())

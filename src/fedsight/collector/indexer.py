@@ -33,14 +33,19 @@ READ_BYTES = 2 << 20
 CONTACT_INTERVAL_SEC = 1.0
 """How often silence is judged, and roll-ups that wait are finished."""
 RETRY_SEC = 1.0
+RETRY_READING_SEC = 5.0
+"""A journal whose file can't be read is tried again so often."""
+MAX_OPEN_FILES = 100
+"""Journals' files held open, however many wait: there may be more of them than a process may open."""
 
 
 class Found(msgspec.Struct):
-    """A journal that grew, as a watch reports it."""
+    """A journal that grew, as a watch reports it, and when it did."""
 
     path: Path
     header: JournalHeader
     end: int
+    changed_at: float
 
 
 class Watch(Protocol):
@@ -58,14 +63,20 @@ class Watch(Protocol):
 class _Feed:
     """One journal on its way into the store."""
 
-    def __init__(self, path: Path, header: JournalHeader, indexed: int) -> None:
+    def __init__(self, path: Path, header: JournalHeader, indexed: int, changed_at: float) -> None:
         self.path = path
         self.header = header
         self.end = indexed
         self.indexed = indexed
         self.taken = indexed
-        self.queue: deque[Block] = deque()
+        self.changed_at = changed_at
+        """When bytes last arrived: what is read from the file is not newer than that."""
+        self.queue: deque[tuple[Block, float]] = deque()
+        """Blocks that came decoded, each with when it came."""
         self.reader: JournalReader | None = None
+        self.error: str | None = None
+        """Why its file can't be read; it is tried again at `retry_at` (monotonic)."""
+        self.retry_at = 0.0
 
     def read(self, limit: int) -> Block | None:
         """Read the next block from the journal's file, up to offset `limit`; None where no whole line is left."""
@@ -102,9 +113,13 @@ class Indexer:
         self._lock = threading.Lock()
         self._feeds: dict[str, _Feed] = {}
         self._waiting: dict[str, _Feed] = {}
+        self._unreadable: dict[str, _Feed] = {}
+        self._reading: dict[str, _Feed] = {}
+        """Feeds with an open file, the longest unused first."""
         self._queued_bytes = 0
         self._pending_bytes = 0
         self._contacts: dict[str, float] = {}
+        self._listening_since = time.time()
         self._cursors = store.cursors()
         self._news = threading.Event()
         self._stopping = threading.Event()
@@ -113,27 +128,33 @@ class Indexer:
     # ── told by others ────────────────────────────────────────────────────────────────────────
 
     def received(self, path: Path, header: JournalHeader, blocks: Sequence[Block], end: int) -> None:
-        """A journal has grown to offset `end`; `blocks` are (some of) the news, decoded."""
+        """A journal has grown to offset `end` just now; `blocks` are (some of) the news, decoded."""
+        now = time.time()
         with self._lock:
-            feed = self._feed(path, header)
+            self._grow(path, header, end, now)
+            feed = self._feeds[header.journal]
             for block in blocks:
-                feed.queue.append(block)
+                feed.queue.append((block, now))
                 self._queued_bytes += len(block.data)
-            self._pending_bytes += end - feed.end
-            feed.end = end
-            if feed.end > feed.indexed:
-                self._waiting[header.journal] = feed
+            self._contacts[header.journal] = now
         self._news.set()
 
-    def grown(self, path: Path, header: JournalHeader, end: int) -> None:
-        """A journal on disk reaches to `end`; nobody was in contact."""
+    def grown(self, path: Path, header: JournalHeader, end: int, changed_at: float) -> None:
+        """A journal on disk reaches to `end` since `changed_at`; nobody was in contact."""
         with self._lock:
-            feed = self._feed(path, header)
-            self._pending_bytes += end - feed.end
-            feed.end = end
-            if feed.end > feed.indexed:
-                self._waiting[header.journal] = feed
+            self._grow(path, header, end, min(changed_at, time.time()))
         self._news.set()
+
+    def _grow(self, path: Path, header: JournalHeader, end: int, changed_at: float) -> None:
+        feed = self._feeds.get(header.journal)
+        if feed is None:
+            feed = _Feed(path, header, self._cursors.get(header.journal, 0), changed_at)
+            self._feeds[header.journal] = feed
+        self._pending_bytes += end - feed.end
+        feed.end = end
+        feed.changed_at = changed_at
+        if feed.end > feed.indexed:
+            self._waiting[header.journal] = feed
 
     def heard_of(self, journal: str, now: float) -> None:
         """The journal's sender is alive."""
@@ -149,16 +170,22 @@ class Indexer:
         """Bytes of journals that are on disk and not yet in the store."""
         return self._pending_bytes
 
-    def _feed(self, path: Path, header: JournalHeader) -> _Feed:
-        feed = self._feeds.get(header.journal)
-        if feed is None:
-            feed = self._feeds[header.journal] = _Feed(path, header, self._cursors.get(header.journal, 0))
-        return feed
+    @property
+    def backlog_bytes(self) -> int:
+        """Of those, what is only a matter of time: without the journals that can't be read."""
+        with self._lock:
+            return self._pending_bytes - sum(feed.end - feed.indexed for feed in self._unreadable.values())
+
+    def unreadable(self) -> dict[Path, str]:
+        """Journals that can't be read at present, and why not."""
+        with self._lock:
+            return {feed.path: feed.error or "" for feed in self._unreadable.values()}
 
     # ── the thread ────────────────────────────────────────────────────────────────────────────
 
     def start(self) -> None:
         """Begin."""
+        self._listening_since = time.time()
         self._thread.start()
 
     def stop(self) -> None:
@@ -170,8 +197,8 @@ class Indexer:
             feed.stop_reading()
 
     def run_dry(self, on_progress: Callable[[int], object] | None = None) -> None:
-        """Index everything that is known now, in the caller's thread (`on_progress`: bytes done)."""
-        while self._waiting:
+        """Index everything that is known now and can be read, in the caller's thread (`on_progress`: bytes done)."""
+        while self._has_work():
             before = self._pending_bytes
             self._commit()
             if on_progress is not None:
@@ -184,14 +211,14 @@ class Indexer:
             try:
                 if self._watch is not None:
                     for found in self._watch.scan():
-                        self.grown(found.path, found.header, found.end)
+                        self.grown(found.path, found.header, found.end, found.changed_at)
                 self._news.clear()
                 if self._waiting:
                     self._commit()
                 if time.monotonic() >= contacts_at:
                     self._note_contacts()
                     contacts_at = time.monotonic() + CONTACT_INTERVAL_SEC
-                self.stalled = None
+                self.stalled = self._trouble()
             except Exception as error:
                 # Nothing is lost: all is in the journals. Say so, and try again.
                 self.stalled = f"{type(error).__name__}: {error}"
@@ -199,56 +226,68 @@ class Indexer:
                 self._stopping.wait(RETRY_SEC)
             self._rest(began)
 
+    def _has_work(self) -> bool:
+        with self._lock:
+            return bool(self._waiting.keys() - self._unreadable.keys())
+
+    def _trouble(self) -> str | None:
+        unreadable = self.unreadable()
+        if not unreadable:
+            return None
+        path, error = next(iter(unreadable.items()))
+        more = f" (and {len(unreadable) - 1} more journals)" if len(unreadable) > 1 else ""
+        return f"{path.name} can't be read: {error}{more}"
+
     def _rest(self, began: float) -> None:
         """Wait for news; under light load also for more of them, since every commit has its price."""
         took = time.monotonic() - began
-        if not self._waiting:
+        if not self._has_work():
             self._news.wait(0.2 if self._watch is not None else 1.0)
         pause = max(MIN_COMMIT_INTERVAL_SEC, 2 * took) - (time.monotonic() - began)
-        while pause > 0 and self._pending_bytes < PLENTY_BYTES and not self._stopping.is_set():
+        while pause > 0 and self.backlog_bytes < PLENTY_BYTES and not self._stopping.is_set():
             self._stopping.wait(min(pause, 0.05))
             pause -= 0.05
 
     def _commit(self) -> None:
-        receipts, feeds = self._take()
-        if receipts:
-            try:
+        try:
+            receipts, feeds = self._take()
+            if receipts:
                 apply(self._store, receipts)
-            except BaseException:
-                self._go_back()
-                raise
+        except BaseException:
+            self._go_back()
+            raise
         with self._lock:
             for feed in feeds:
                 self._pending_bytes -= feed.taken - feed.indexed
                 feed.indexed = feed.taken
                 if feed.indexed >= feed.end:
                     self._waiting.pop(feed.header.journal, None)
-                    feed.stop_reading()
         if receipts:
             self._on_commit(self._store.commit)
 
     def _take(self) -> tuple[list[Receipt], list[_Feed]]:
         """The next transaction's blocks: one of each waiting journal in turn, so that none starves the others."""
         receipts: list[Receipt] = []
-        now = time.time()
         room = MAX_EVENTS_PER_COMMIT
+        now = time.monotonic()
         with self._lock:
-            feeds = list(self._waiting.values())
+            feeds = [feed for feed in self._waiting.values() if feed.retry_at <= now]
         turn = deque(feeds)
         while turn and room > 0:
             feed = turn.popleft()
             if feed.taken >= feed.end:
                 continue
             try:
-                block = self._next_block(feed)
+                block, received_at = self._next_block(feed)
             except (OSError, JournalError) as error:
-                self._give_up(feed, error)
+                self._put_off(feed, error)
                 continue
+            self._note_readable(feed)
             if block is None:
                 self._shorten(feed)
                 continue
             feed.taken = block.end
-            receipts.append(Receipt(header=feed.header, block=block, received_at=now))
+            receipts.append(Receipt(header=feed.header, block=block, received_at=received_at))
             room -= len(block.events)
             turn.append(feed)
         with self._lock:
@@ -258,21 +297,46 @@ class Indexer:
                     self._waiting[feed.header.journal] = feed
         return receipts, feeds
 
-    def _next_block(self, feed: _Feed) -> Block | None:
+    def _next_block(self, feed: _Feed) -> tuple[Block | None, float]:
+        """The block that follows, and when it arrived."""
         with self._lock:
-            while feed.queue and feed.queue[0].start < feed.taken:
-                self._queued_bytes -= len(feed.queue.popleft().data)
-            if feed.queue and feed.queue[0].start == feed.taken:
-                block = feed.queue.popleft()
+            while feed.queue and feed.queue[0][0].start < feed.taken:
+                self._queued_bytes -= len(feed.queue.popleft()[0].data)
+            if feed.queue and feed.queue[0][0].start == feed.taken:
+                block, received_at = feed.queue.popleft()
                 self._queued_bytes -= len(block.data)
-                return block
-            limit = feed.queue[0].start if feed.queue else feed.end
-        return feed.read(limit)
+                return block, received_at
+            limit = feed.queue[0][0].start if feed.queue else feed.end
+            received_at = feed.changed_at
+        return self._read(feed, limit), received_at
 
-    def _give_up(self, feed: _Feed, error: Exception) -> None:
-        """A journal's file can't be read. Go on with the others; a later growth has it tried again."""
-        logger.error("%s can't be followed: %s", feed.path, error)
-        self._shorten(feed)
+    def _read(self, feed: _Feed, limit: int) -> Block | None:
+        self._reading.pop(feed.header.journal, None)
+        while len(self._reading) >= MAX_OPEN_FILES:
+            self._reading.pop(next(iter(self._reading))).stop_reading()
+        block = feed.read(limit)
+        if block is None or block.end >= limit:
+            feed.stop_reading()
+        else:
+            self._reading[feed.header.journal] = feed
+        return block
+
+    def _put_off(self, feed: _Feed, error: Exception) -> None:
+        """A journal's file can't be read. Go on with the others, and try this one again later."""
+        if feed.error != str(error):
+            logger.error("%s can't be read; trying again: %s", feed.path, error)
+        feed.stop_reading()
+        feed.retry_at = time.monotonic() + RETRY_READING_SEC
+        with self._lock:
+            feed.error = str(error)
+            self._unreadable[feed.header.journal] = feed
+
+    def _note_readable(self, feed: _Feed) -> None:
+        if feed.error is not None:
+            logger.warning("%s can be read again", feed.path)
+            with self._lock:
+                feed.error = None
+                self._unreadable.pop(feed.header.journal, None)
 
     def _shorten(self, feed: _Feed) -> None:
         """There is nothing more to take at present, whatever its size says (a line that is still being written)."""
@@ -301,6 +365,6 @@ class Indexer:
         if self._watch is not None:
             alive, gone = self._watch.contacts(now)
             seen = {**seen, **alive}
-        commit = self._store.note_contact(seen, gone, now)
+        commit = self._store.note_contact(seen, gone, now, self._listening_since)
         if commit is not None:
             self._on_commit(commit)

@@ -18,10 +18,11 @@ from pathlib import Path
 
 import msgspec
 
+from fedsight.collector.folder import JournalFile, look
 from fedsight.errors import JournalError
 from fedsight.events import MAX_LINE_BYTES, JournalHeader, decode
-from fedsight.journal import list_journals, read_header
-from fedsight.journal.names import segment_path, segments
+from fedsight.journal import read_header
+from fedsight.journal.names import segment_path
 
 logger = logging.getLogger(__name__)
 
@@ -34,12 +35,16 @@ _HEADER_START = b'{"kind":"journal"'
 class Copy:
     """One journal's copy: how long it is, and the lock that keeps its senders in line."""
 
-    def __init__(self, path: Path, header: JournalHeader, length: int, newest: Path) -> None:
+    def __init__(
+        self, path: Path, header: JournalHeader, length: int, newest: Path, changed_at: float | None = None
+    ) -> None:
         self.path = path
         self.header = header
         self.length = length
         """Bytes of the stream that are on disk and were (or may be) acknowledged."""
         self.newest = newest
+        self.changed_at = changed_at
+        """When an earlier collector last wrote to it; None for one that began in this collector's time."""
         self.lock = asyncio.Lock()
 
     def append(self, data: bytes) -> None:
@@ -83,8 +88,8 @@ class Journals:
         self.folder = folder
         folder.mkdir(parents=True, exist_ok=True)
         self._copies: dict[str, Copy] = {}
-        for path in list_journals(folder):
-            copy = _reopen(path)
+        for path, files in look(folder).items():
+            copy = _reopen(path, files)
             if copy is not None:
                 self._copies[copy.header.journal] = copy
 
@@ -161,17 +166,19 @@ def _restore(path: Path, size: int) -> None:
         os.truncate(path, size)
 
 
-def _reopen(path: Path) -> Copy | None:
+def _reopen(path: Path, files: list[JournalFile]) -> Copy | None:
     """The copy that an earlier collector left at `path`, its torn tail cut off."""
-    found = segments(path)
-    base, newest = found[-1]
+    if files[0].base:
+        logger.error("%s is left alone: its first file is gone", path)
+        return None
+    base, newest = files[-1].base, files[-1].path
     size = _cut_torn_tail(newest)
     if size == 0:
         # The crash came within the file's first write: nothing of it was acknowledged.
         newest.unlink()
-        if len(found) == 1:
+        if len(files) == 1:
             return None
-        base, newest = found[-2]
+        base, newest = files[-2].base, files[-2].path
         size = _cut_torn_tail(newest)
     try:
         header = read_header(path)
@@ -181,7 +188,7 @@ def _reopen(path: Path) -> Copy | None:
     if not JOURNAL_ID.fullmatch(header.journal) or path.name != f"{header.journal}.jsonl":
         logger.error("%s is left alone: it is not named after its journal id %r", path, header.journal)
         return None
-    return Copy(path, header, base + size, newest)
+    return Copy(path, header, base + size, newest, files[-1].changed_at)
 
 
 def _cut_torn_tail(path: Path) -> int:

@@ -40,7 +40,7 @@ class Parts:
         if settings.mode == "serve":
             journals = Journals(settings.journals)
             for copy in journals.all():
-                self.indexer.grown(copy.path, copy.header, copy.length)
+                self.indexer.grown(copy.path, copy.header, copy.length, copy.changed_at or self.started_at)
             self.ingest = Ingest(settings, journals, self.indexer)
 
     def start(self) -> None:

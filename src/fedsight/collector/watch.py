@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import logging
-import os
-import re
 import time
 from collections.abc import Collection, Mapping
 from pathlib import Path
 
 import msgspec
 
+from fedsight.collector.folder import look
 from fedsight.collector.indexer import Found
 from fedsight.errors import JournalError
 from fedsight.events import JournalHeader
@@ -23,16 +22,23 @@ MAX_SCAN_SHARE = 0.1
 """Of one core's time, at most, goes into looking: a folder of many journals is looked at less often."""
 PROBE_GONE_SEC = 10.0
 """A writer that was gone is looked for again this often (it may resume)."""
-
-_NAME = re.compile(r"(?P<stem>.+?)(?:@(?P<base>\d{15}))?\.jsonl")
+MAX_PROBING_SEC = 0.05
+"""So long, at most, commits are held up by looking for writers; whose turn did not come is looked for next time."""
 
 
 class _Watched(msgspec.Struct):
     path: Path
     header: JournalHeader
     end: int
-    is_alive: bool = True
     probe_at: float = 0.0
+    alive_at: float | None = None
+    """When its writer was last seen alive."""
+    is_gone: bool = False
+
+
+class _LeftOut(msgspec.Struct):
+    end: int
+    reason: str
 
 
 class FolderWatch:
@@ -42,7 +48,7 @@ class FolderWatch:
         self.folder = folder
         self._journals: dict[Path, _Watched] = {}
         self._by_id: dict[str, Path] = {}
-        self._no_journals: dict[Path, int] = {}
+        self._no_journals: dict[Path, _LeftOut] = {}
         self._scan_at = 0.0
 
     def scan(self) -> list[Found]:
@@ -50,28 +56,20 @@ class FolderWatch:
         began = time.monotonic()
         if began < self._scan_at:
             return []
-        news = [found for path, end in self._ends().items() if (found := self._look(path, end)) is not None]
+        news = []
+        for path, files in look(self.folder).items():
+            end = max(file.base + file.size for file in files)
+            if (found := self._look(path, end, files[-1].changed_at)) is not None:
+                news.append(found)
         took = time.monotonic() - began
         self._scan_at = began + max(SCAN_INTERVAL_SEC, took / MAX_SCAN_SHARE)
         return news
 
-    def _ends(self) -> dict[Path, int]:
-        """Every journal's end, by its first file: the newest file's base and size."""
-        ends: dict[str, int] = {}
-        with os.scandir(self.folder) as entries:
-            for entry in entries:
-                match = _NAME.fullmatch(entry.name)
-                if match is None:
-                    continue
-                try:
-                    size = entry.stat().st_size
-                except FileNotFoundError:
-                    continue
-                first = f"{match['stem']}.jsonl"
-                ends[first] = max(ends.get(first, 0), int(match["base"] or 0) + size)
-        return {self.folder / name: ends[name] for name in sorted(ends)}
+    def left_out(self) -> dict[Path, str]:
+        """Files named like journals that are not followed, and why not."""
+        return {path: left.reason for path, left in self._no_journals.items() if left.end}
 
-    def _look(self, path: Path, end: int) -> Found | None:
+    def _look(self, path: Path, end: int, changed_at: float) -> Found | None:
         watched = self._journals.get(path)
         if watched is not None and watched.end == end:
             return None
@@ -81,39 +79,41 @@ class FolderWatch:
                 return None
         watched.end = end
         watched.probe_at = 0.0
-        return Found(path, watched.header, end)
+        return Found(path, watched.header, end, changed_at)
 
     def _open(self, path: Path, end: int) -> _Watched | None:
         """Read the header of a journal that is new, or was cut or replaced."""
-        if self._no_journals.get(path) == end:
+        before = self._no_journals.pop(path, None)
+        if before is not None and before.end == end:
+            self._no_journals[path] = before
             return None
         try:
             header = read_header(path)
         except (OSError, JournalError) as error:
             if end:
                 logger.warning("%s", error)
-            self._no_journals[path] = end
+            self._no_journals[path] = _LeftOut(end, str(error))
             return None
         known = self._by_id.get(header.journal)
         if known is not None and (known != path or self._journals[path].end > end):
             what = f"a copy of {known}" if known != path else "shorter than it was"
             logger.warning("%s is left out: it is %s", path, what)
-            self._no_journals[path] = end
+            self._no_journals[path] = _LeftOut(end, f"it is {what}")
             return None
         self._by_id[header.journal] = path
         watched = self._journals[path] = _Watched(path, header, end)
         return watched
 
     def contacts(self, now: float) -> tuple[Mapping[str, float], Collection[str]]:
-        """Journals whose writer lives (id → now), and the ids of those whose writer is gone."""
-        seen: dict[str, float] = {}
-        gone: set[str] = set()
-        for watched in self._journals.values():
-            if now >= watched.probe_at:
-                watched.is_alive = writer_alive(watched.path)
-                watched.probe_at = now + (0.0 if watched.is_alive else PROBE_GONE_SEC)
-            if watched.is_alive:
-                seen[watched.header.journal] = now
-            else:
-                gone.add(watched.header.journal)
-        return seen, gone
+        """Journals whose writer lives (id → when it was seen), and the ids of those whose writer is gone."""
+        began = time.monotonic()
+        for watched in sorted((w for w in self._journals.values() if now >= w.probe_at), key=lambda w: w.probe_at):
+            watched.is_gone = not writer_alive(watched.path)
+            if not watched.is_gone:
+                watched.alive_at = now
+            watched.probe_at = now + (PROBE_GONE_SEC if watched.is_gone else 0.0)
+            if time.monotonic() - began >= MAX_PROBING_SEC:
+                break
+        every = self._journals.values()
+        seen = {w.header.journal: w.alive_at for w in every if w.alive_at is not None and not w.is_gone}
+        return seen, {w.header.journal for w in every if w.is_gone}

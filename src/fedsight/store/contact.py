@@ -14,12 +14,17 @@ LOST_AFTER_SEC = 30.0
 
 
 def run_states(
-    con: duckdb.DuckDBPyConnection, cursors: Mapping[str, Cursor], gone: Collection[str], now: float
+    con: duckdb.DuckDBPyConnection,
+    cursors: Mapping[str, Cursor],
+    gone: Collection[str],
+    now: float,
+    listening_since: float,
 ) -> dict[str, str]:
     """The states to change, by run_id, of runs that have not ended.
 
     Only journals of the server count: `killed` when the writers of all of them are dead, `lost` when all
-    have been silent, else `running`. A run that no server has told of stays as it is.
+    have been silent, `running` when one has been heard of. Nobody is silent before we have listened for as
+    long: until then, and where no server has told of a run, its state stays as it is.
     """
     journals: dict[tuple[str, str], list[str]] = defaultdict(list)
     for run_id, state, journal in con.execute(
@@ -31,10 +36,12 @@ def run_states(
     for (run_id, state), names in journals.items():
         if all(name in gone for name in names):
             new = "killed"
-        elif all(now - cursors[name].last_contact > LOST_AFTER_SEC for name in names):
+        elif any(now - cursors[name].last_contact <= LOST_AFTER_SEC for name in names):
+            new = "running"
+        elif now - listening_since > LOST_AFTER_SEC:
             new = "killed" if state == "killed" else "lost"
         else:
-            new = "running"
+            new = state
         if new != state:
             changes[run_id] = new
     return changes

@@ -7,6 +7,7 @@ gap nor a double; the file can always be deleted and built again from the journa
 from __future__ import annotations
 
 import json
+import math
 import secrets
 import threading
 import time
@@ -113,10 +114,12 @@ class Store:
                     self._index([], {}, commit, roll_all=True)
             return self._commit
 
-    def note_contact(self, seen: Mapping[str, float], gone: Collection[str], now: float) -> int | None:
+    def note_contact(
+        self, seen: Mapping[str, float], gone: Collection[str], now: float, listening_since: float = -math.inf
+    ) -> int | None:
         """Note when journals were last heard of, and what that says of runs that never ended.
 
-        `gone` names journals whose writer is known to be dead. Returns the commit's number where a run's
+        `gone` names journals whose writer is known to be dead; silence counts from `listening_since` on. Returns the commit's number where a run's
         state (or a roll-up that was waiting) changed, else None.
         """
         with self._writing:
@@ -125,7 +128,7 @@ class Store:
                 cursor = self._cursors.get(journal)
                 if cursor is not None and ts > cursor.last_contact:
                     changed[journal] = Cursor(cursor.position, ts, cursor.num_bad)
-            states = run_states(self._con, self._cursors | changed, gone, now)
+            states = run_states(self._con, self._cursors | changed, gone, now, listening_since)
             roll_all = bool(self._dirty) and self._roll_up_is_due()
             if not changed and not states and not roll_all:
                 return None
