@@ -5,15 +5,24 @@ from __future__ import annotations
 import gzip
 import hashlib
 import stat
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import anyio
+import msgspec
 import pytest
 import zstandard
 
 from collector.harness import Collector, a_round, a_run, header, lines, run_start
+from fedsight.collector.access import Grant
+from fedsight.collector.errors import Refused
+from fedsight.collector.indexer import Indexer
+from fedsight.collector.ingest import Ingest
+from fedsight.collector.journals import Journals
+from fedsight.collector.settings import serve_settings
 from fedsight.events import ClientUpdate, JournalHeader, Metric, RunStart, Text, encode
+from fedsight.store import Store
 
 
 @pytest.fixture(scope="module")
@@ -276,3 +285,36 @@ def test_a_journal_that_can_not_be_written_is_refused_with_503_and_taken_later(t
 
 def test_the_tokens_file_is_for_its_owner_alone(collector: Collector) -> None:
     assert stat.S_IMODE((collector.data / "tokens.json").stat().st_mode) == 0o600
+
+
+def test_bodies_that_wait_for_the_index_count_as_load_and_heartbeats_pass_all_the_same(tmp_path: Path) -> None:
+    settings = msgspec.structs.replace(serve_settings(tmp_path, environ={}), max_body_mb=1)
+    store = Store.open(None)
+    indexer = Indexer(store, lambda _: None, max_queue_bytes=0)  # never any room, and never started
+    ingest = Ingest(settings, Journals(tmp_path / "journals"), indexer)
+    grant = Grant(id="i", role="admin", sha256="", created_at=0.0)
+    statuses: list[int] = []
+
+    async def send(number: int) -> None:
+        body = header(f"j{number}") + lines(Text(ts=1.0, text="x" * 10_000)) * 100
+        try:
+            await ingest.receive(f"j{number}", 0, grant, "", len(body), _chunks(body))
+            statuses.append(200)
+        except Refused as refused:
+            statuses.append(refused.status)
+
+    async def everybody() -> None:
+        async with anyio.create_task_group() as tasks:
+            for number in range(20):
+                tasks.start_soon(send, number)
+            await anyio.sleep(0.2)
+            assert await ingest.receive("j99", 0, grant, "", 0, _chunks(b"")) == 0
+        assert await ingest.receive("j98", 0, grant, "", None, _chunks(header("j98"))) > 0  # all is free again
+
+    anyio.run(everybody)
+    assert sorted(statuses) == [200] * 8 + [429] * 12
+    store.close()
+
+
+async def _chunks(body: bytes) -> AsyncIterator[bytes]:
+    yield body

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import TypeVar
 
@@ -35,11 +36,17 @@ logger = logging.getLogger(__name__)
 MAX_UNPACKING = 2
 """Bodies unpacked and decoded at a time: each may take its 64 MiB."""
 
+MAX_BODIES = 8
+"""With the bytes of so many of the largest bodies in memory, new ones are refused; with twice as many, all are."""
+
 ROOM_WAIT_SEC = 1.0
 """A sender that is faster than the index is held up so long at most, to spare reading its lines twice."""
 
 BLOCK_BYTES = 2 << 20
 """A body is decoded in blocks of about this size, so that a large one never stands in memory decoded."""
+
+_CLOSE = {"connection": "close"}
+"""Sent where the rest of a body is not waited for."""
 
 
 class Held(msgspec.Struct):
@@ -83,10 +90,15 @@ class Ingest:
         check_id(journal)
         if length is not None and length > self._settings.max_body_mb * MB:
             raise self._body_too_large()
-        self._check_load(length or 0)
-        body = await self._read(chunks)
-        if not body:
-            return await self._heartbeat(journal, offset, grant)
+        if length != 0:  # a heartbeat costs nothing, and without it a live run would be taken for lost
+            self._check_load(length or 0)
+        with self._counting() as count:
+            body = await self._read(chunks, count)
+            if not body:
+                return await self._heartbeat(journal, offset, grant)
+            return await self._take(journal, offset, grant, encoding, body)
+
+    async def _take(self, journal: str, offset: int, grant: Grant, encoding: str, body: bytes) -> int:
         await self._wait_for_room()
         copy = self._journals.get(journal)
         if copy is None:
@@ -120,32 +132,49 @@ class Ingest:
         self._indexer.heard_of(journal, time.time())
         return offset
 
-    async def _read(self, chunks: AsyncIterator[bytes]) -> bytes:
+    @contextmanager
+    def _counting(self) -> Iterator[Callable[[int], None]]:
+        """Counts bytes as being received from when they arrive until the caller is done with them."""
+        counted = 0
+
+        def count(num_bytes: int) -> None:
+            nonlocal counted
+            counted += num_bytes
+            self._receiving_bytes += num_bytes
+
+        try:
+            yield count
+        finally:
+            self._receiving_bytes -= counted
+
+    async def _read(self, chunks: AsyncIterator[bytes], count: Callable[[int], None]) -> bytes:
         parts: list[bytes] = []
         size = 0
-        try:
-            async for part in chunks:
-                size += len(part)
-                self._receiving_bytes += len(part)
-                if size > self._settings.max_body_mb * MB:
-                    raise self._body_too_large()
-                parts.append(part)
-        finally:
-            self._receiving_bytes -= size
+        async for part in chunks:
+            size += len(part)
+            count(len(part))
+            if size > self._settings.max_body_mb * MB:
+                raise self._body_too_large()
+            if self._receiving_bytes > 2 * MAX_BODIES * self._settings.max_body_mb * MB:
+                raise self._behind(**_CLOSE)
+            parts.append(part)
         return b"".join(parts)
 
     def _body_too_large(self) -> Refused:
         return Refused(
             413,
             f"the body is larger than {self._settings.max_body_mb} MiB; send it in smaller parts, each of whole lines",
-            headers={"connection": "close"},  # the rest of the body is not waited for
+            headers=_CLOSE,
         )
 
     def _check_load(self, length: int) -> None:
         """The journal is the sender's buffer: when we are behind, it can wait."""
-        backlog = self._indexer.pending_bytes > self._settings.max_backlog_mb * MB
-        if backlog or self._receiving_bytes + length > 8 * self._settings.max_body_mb * MB:
-            raise Refused(429, "The collector is behind; send this again later.", headers={"retry-after": "1"})
+        backlog = self._indexer.backlog_bytes > self._settings.max_backlog_mb * MB
+        if backlog or self._receiving_bytes + length > MAX_BODIES * self._settings.max_body_mb * MB:
+            raise self._behind()
+
+    def _behind(self, **headers: str) -> Refused:
+        return Refused(429, "The collector is behind; send this again later.", headers={"retry-after": "1", **headers})
 
     async def _check_start(self, journal: str, offset: int) -> None:
         if offset != 0:
