@@ -64,6 +64,6 @@ it('aligns curves of different rounds', () => {
 
 it('says in words what a curve shows', () => {
   const text = summary('Loss', [0, 1, 2, 3], [2, 0.5, NaN, 1], String)
-  expect(text).toBe('Loss: 1 in round 3, at first 2 in round 0. Lowest 0.5 in round 1, highest 2 in round 0. Not a finite number in 1 rounds.')
+  expect(text).toBe('Loss: 1 at round 3, at first 2 at round 0. Lowest 0.5 at round 1, highest 2 at round 0. Not a finite number once.')
   expect(summary('Loss', [], [], String)).toBe('Loss: no values yet.')
 })

@@ -2,7 +2,7 @@
 
 import { decodeRow, decodeSeries, decodeTable } from './decode'
 import { noteServerTime } from './clock.svelte'
-import type { Client, FedEvent, MetricNames, Round, Rows, Run, RunDetail, Series, Update, WireTable } from './types'
+import type { Client, FedEvent, MetricNames, Round, Rows, Run, RunDetail, Series, StepCurve, Update, WireTable } from './types'
 
 /** `away`: nobody answered. `unauthorized`: log in. `not_found`: no such run or client. `refused`: everything else. */
 export type ApiErrorKind = 'away' | 'unauthorized' | 'not_found' | 'refused'
@@ -17,14 +17,15 @@ export class ApiError extends Error {
   }
 }
 
-type Query = Record<string, string | number | null | undefined>
+type Query = Record<string, string | number | readonly string[] | null | undefined>
 
 const PAGE = 10_000
 
 export function apiUrl(path: string, query: Query = {}): string {
   const search = new URLSearchParams()
   for (const [key, value] of Object.entries(query)) {
-    if (value !== null && value !== undefined && value !== '') search.set(key, String(value))
+    if (value === null || value === undefined || value === '') continue
+    for (const each of typeof value === 'object' ? value : [value]) search.append(key, String(each))
   }
   const text = search.toString()
   return `/api/v1${path}${text ? `?${text}` : ''}`
@@ -126,6 +127,13 @@ export const api = {
 
   async series(runId: string, query: Query): Promise<Series> {
     return decodeSeries(await call<WireTable>(at(runId, '/series'), query))
+  },
+
+  /** The points of one `log_metric` curve; `clientId` null is the server. */
+  async steps(runId: string, key: string, clientId: string | null, maxPoints: number): Promise<StepCurve> {
+    const query = { scope: 'step', metric: key, client_id: clientId, max_points: maxPoints }
+    const { step, ts, value } = decodeSeries(await call<WireTable>(at(runId, '/series'), query))
+    return { step: step ?? [], ts: ts ?? [], value: value ?? [] }
   },
 
   metrics: (runId: string) => call<MetricNames & { as_of: string }>(at(runId, '/metrics')),

@@ -4,7 +4,7 @@ import { thin } from './thin'
 import type { Num } from './types'
 
 /** Names of the palette's custom properties in app.css, without the dashes. */
-export type Colour = 'blue' | 'orange' | 'green' | 'vermillion' | 'sky' | 'purple' | 'grey' | 'calm' | 'faint'
+export type Colour = 'blue' | 'orange' | 'green' | 'vermillion' | 'sky' | 'purple' | 'grey' | 'brown' | 'ink' | 'calm' | 'faint'
 
 interface Base {
   label: string
@@ -19,6 +19,8 @@ export interface Line extends Base {
   values: readonly Num[]
   dash?: number[]
   width?: number
+  /** Its points are joined across places that only other lines have: curves over steps share no steps. */
+  sparse?: boolean
 }
 /** The space between two curves, filled. */
 export interface Band extends Base {
@@ -57,6 +59,7 @@ export function paintOrder(layers: readonly Layer[]): Layer[] {
   return [...of('whole'), ...of('stack').reverse(), ...of('band'), ...of('line').reverse()]
 }
 
+export const MIN_MAX = 'From the lowest client to the highest'
 export const P5_P95 = 'Where nine in ten clients are: from the 5th to the 95th percentile'
 export const P25_P75 = 'Where the middle half of the clients is: from the 25th to the 75th percentile'
 
@@ -126,7 +129,7 @@ export function align(x: readonly number[], rounds: readonly number[], column: r
 }
 
 /** What a line says, for those who can't see it. */
-export function summary(label: string, x: readonly number[], values: readonly Num[], format: (v: Num) => string): string {
+export function summary(label: string, x: readonly number[], values: readonly Num[], format: (v: Num) => string, place = (at: number): string => `round ${at}`): string {
   let last = -1
   let first = -1
   let low = -1
@@ -143,7 +146,7 @@ export function summary(label: string, x: readonly number[], values: readonly Nu
     last = i
   })
   if (last < 0) return `${label}: no values yet.`
-  const point = (i: number): string => `${format(values[i]!)} in round ${x[i]}`
+  const point = (i: number): string => `${format(values[i]!)} at ${place(x[i]!)}`
   const range = low < 0 ? '' : ` Lowest ${point(low)}, highest ${point(high)}.`
-  return `${label}: ${point(last)}, at first ${point(first)}.${range}${broken ? ` Not a finite number in ${broken} rounds.` : ''}`
+  return `${label}: ${point(last)}, at first ${point(first)}.${range}${broken ? ` Not a finite number ${broken === 1 ? 'once' : `${broken} times`}.` : ''}`
 }

@@ -151,5 +151,12 @@ export interface Rows<T> {
   rows: T[]
 }
 
+/** The points of one `log_metric` curve, in the order of their steps; `step` is null where none was given. */
+export interface StepCurve {
+  step: Num[]
+  ts: Num[]
+  value: Num[]
+}
+
 /** Curves over the rounds: column name → values, in step with `round`. */
 export type Series = Record<string, Num[]> & { round: number[] }

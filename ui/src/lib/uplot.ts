@@ -1,6 +1,7 @@
 /** uPlot's options for our charts: one place for its axes, paths and colours. */
 
 import uPlot from 'uplot'
+import { WHOLE, type Axis } from './axis'
 import { short } from './format'
 import { paintOrder, type Layer } from './layers'
 
@@ -22,6 +23,8 @@ export interface ChartLook {
   fromZero: boolean
   /** The y axis counts: it has no fractions. */
   counts: boolean
+  /** How places on the x axis read, and where it may have its ticks. */
+  axis: Axis
   format: (value: number) => string
 }
 
@@ -46,6 +49,14 @@ const lonePoints: uPlot.Series.Points.Filter = (u, seriesIdx, show) => {
   return lone.length > 0 ? lone : null
 }
 
+/** The point of a curve that has but one. */
+const onlyPoint: uPlot.Series.Points.Filter = (u, seriesIdx, show) => {
+  if (show) return null
+  const values = u.data[seriesIdx]!
+  const at = values.findIndex((value) => value != null)
+  return at >= 0 && values.findLastIndex((value) => value != null) === at ? [at] : null
+}
+
 function seriesOf(layers: readonly Layer[]): { series: uPlot.Series[]; bands: uPlot.Band[] } {
   const series: uPlot.Series[] = [{}]
   const bands: uPlot.Band[] = []
@@ -57,7 +68,8 @@ function seriesOf(layers: readonly Layer[]): { series: uPlot.Series[]; bands: uP
         stroke: colour,
         width: layer.width ?? 1.75,
         ...(layer.dash ? { dash: layer.dash } : {}),
-        points: { show: (_u, _s, from, to) => to - from <= 30, size: 5, width: 0, fill: colour, filter: lonePoints },
+        spanGaps: layer.sparse ?? false,
+        points: { show: (_u, _s, from, to) => to - from <= 30, size: 5, width: 0, fill: colour, filter: layer.sparse ? onlyPoint : lonePoints },
       })
     } else if (layer.kind === 'band') {
       const fill = withAlpha(colour, layer.strength)
@@ -144,8 +156,8 @@ export function chartOptions(layers: readonly Layer[], look: ChartLook, hooks: C
     bands,
     scales: { x: { time: false, range: xRange(hooks, hasBars) }, y: { range: yRange(look.fromZero) } },
     axes: [
-      { ...axis, grid: { show: false }, size: 23, gap: 4, space: 56, incrs: WHOLE_STEPS, border: { show: true, stroke: line, width: 1 } },
-      { ...axis, size: labelRoom, gap: 6, space: 34, ...(look.counts ? { incrs: WHOLE_STEPS } : {}), values: (_u, splits) => labels(splits, look.format) },
+      { ...axis, grid: { show: false }, size: 23, gap: 4, space: look.axis.space, incrs: look.axis.ticks, values: (_u, splits) => labels(splits, look.axis.tick), border: { show: true, stroke: line, width: 1 } },
+      { ...axis, size: labelRoom, gap: 6, space: 34, ...(look.counts ? { incrs: WHOLE } : {}), values: (_u, splits) => labels(splits, look.format) },
     ],
     cursor: {
       x: true,
@@ -173,8 +185,6 @@ export function chartOptions(layers: readonly Layer[], look: ChartLook, hooks: C
     },
   }
 }
-
-const WHOLE_STEPS = [0, 1, 2, 3, 4, 5, 6, 7, 8].flatMap((power) => [1, 2, 5].map((step) => step * 10 ** power))
 
 /** Small triangles on the x axis where a curve has NaN or an infinity. */
 function markNonFinite(u: uPlot, rounds: readonly number[]): void {
