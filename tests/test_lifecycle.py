@@ -78,3 +78,36 @@ def test_a_forked_child_does_not_end_its_parents_run(tmp_path: Path) -> None:
     assert ended(tmp_path) == [("finished", None)]
     (other,) = [path for path in tmp_path.glob("*.jsonl") if "~" in path.name]
     assert of_type(other, RunEnd) == []
+
+
+def test_every_open_run_is_ended_with_the_process(tmp_path: Path) -> None:
+    sites = "sites = [fedsight.join('exp', f'c{n}', runs_dir=sys.argv[1]) for n in range(4)]"
+    run_script(tmp_path, BEGIN + sites)
+    ends = {path.name: [end.status for end in of_type(path, RunEnd)] for path in tmp_path.glob("*.jsonl")}
+    assert ends == {key: ["finished"] for key in ["exp.jsonl", *(f"exp.c{n}.jsonl" for n in range(4))]}
+
+
+def test_a_signal_handler_may_end_the_run_amid_a_log_call(tmp_path: Path) -> None:
+    script = (
+        "import signal\nsignal.signal(signal.SIGTERM, lambda *_: (run.finish('killed', 'SIGTERM'), sys.exit(0)))\n"
+        "print('ready', flush=True)\n"
+        "while True:\n    run.log_text('x')\n"
+    )
+    for attempt in range(5):
+        folder = tmp_path / str(attempt)
+        process = subprocess.Popen(
+            [
+                sys.executable,
+                "-c",
+                BEGIN.replace("verbose=False", "verbose=False, durability='disk'") + script,
+                str(folder),
+            ],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+        )
+        assert process.stdout is not None
+        process.stdout.readline()
+        process.terminate()
+        assert process.wait(30) == 0
+        process.stdout.close()
+        assert ended(folder) == [("killed", "SIGTERM")]

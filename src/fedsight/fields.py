@@ -7,10 +7,14 @@ who and when must be right: a client id or a round that can't be meant raises `U
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import math
 import operator
+from collections.abc import Mapping
 from typing import Any
+
+import msgspec
 
 from fedsight.errors import UsageError
 from fedsight.events import Event
@@ -22,6 +26,7 @@ LARGEST_ROUND = (1 << 53) - 1
 
 _LONGEST_TEXT = 10_000
 _LARGEST_LIST = 10_000
+_DEEPEST = 50
 
 
 def client_id_of(value: Any) -> str:
@@ -89,8 +94,10 @@ def _scalar(value: Any) -> Any:
         return value
 
 
-def plain_json(value: Any) -> Any:
-    """`value` as something that has a JSON form; what has none becomes its `repr`."""
+def plain_json(value: Any, depth: int = 0) -> Any:
+    """`value` as something that has a JSON form; what has none, or is nested too deep, becomes its `repr`."""
+    if depth > _DEEPEST:
+        return repr(value)[:_LONGEST_TEXT]
     if value is None or type(value) in (bool, float):
         return value
     if type(value) is int:
@@ -98,16 +105,35 @@ def plain_json(value: Any) -> Any:
     if isinstance(value, str):
         return value.encode("utf-8", "replace").decode()
     if isinstance(value, dict):
-        return {str(plain_json(key)): plain_json(item) for key, item in value.items()}
+        return {str(plain_json(key)): plain_json(item, depth + 1) for key, item in value.items()}
     if isinstance(value, (list, tuple, set, frozenset)):
-        return [plain_json(item) for item in value]
+        return [plain_json(item, depth + 1) for item in value]
     scalar = _scalar(value)
     if scalar is not value:
-        return plain_json(scalar)
+        return plain_json(scalar, depth + 1)
     tolist = getattr(value, "tolist", None)
     if tolist is not None and getattr(value, "size", _LARGEST_LIST + 1) <= _LARGEST_LIST:
-        return plain_json(tolist())
+        return plain_json(tolist(), depth + 1)
     return repr(value)[:_LONGEST_TEXT]
+
+
+def mapping_of(value: Any, field: str) -> dict[str, Any] | None:
+    """`value` as a JSON object: a mapping, a Namespace, a dataclass or a struct; all else under its type's name."""
+    if value is None:
+        return None
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        value = dataclasses.asdict(value)
+    elif isinstance(value, Mapping):
+        value = dict(value)
+    elif isinstance(value, msgspec.Struct):
+        value = msgspec.structs.asdict(value)
+    elif hasattr(value, "__dict__") and not isinstance(value, type):
+        value = vars(value)
+    else:
+        warn_once(field, f"should be a dict, not {type(value).__name__}: kept under {type(value).__name__!r}.")
+        value = {type(value).__name__: value}
+    plain: dict[str, Any] = plain_json(value)
+    return plain or None
 
 
 _warned: set[tuple[str, str]] = set()

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import atexit
+import logging
 import sys
+import time
 from types import TracebackType
 from typing import TYPE_CHECKING
 
@@ -11,6 +13,11 @@ from fedsight.events import RunStatus
 
 if TYPE_CHECKING:
     from fedsight.run import Run
+
+logger = logging.getLogger("fedsight")
+
+END_SEC = 30.0
+"""How long the interpreter's end waits for deliveries, over all runs."""
 
 _open_runs: list[Run] = []
 _uncaught: BaseException | None = None
@@ -55,5 +62,11 @@ def _install() -> None:
 
 
 def _end_open_runs() -> None:
-    for run in _open_runs:
-        run.finish(*status_after(_uncaught))
+    deadline = time.monotonic() + END_SEC
+    while _open_runs:
+        run = _open_runs.pop()
+        status, error = status_after(_uncaught)
+        try:
+            run.finish(status, error, timeout_sec=max(0.0, deadline - time.monotonic()))
+        except Exception:  # the other runs must end too
+            logger.exception("fedsight: run %s could not be ended", run.run_id)

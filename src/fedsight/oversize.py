@@ -7,12 +7,15 @@ from typing import Any
 
 import msgspec
 
-from fedsight.events import MAX_LINE_BYTES, Event, encode
+from fedsight.events import MAX_LINE_BYTES, Event, RoundStart, encode
 
 logger = logging.getLogger("fedsight")
 
-_KEEP_CHARS = 1_000
-_KEEP_ITEMS = 100
+_FIRST_KEEP_BYTES = 1 << 18
+_ROOM_BYTES = 20_000
+"""Left for saying what was cut."""
+_MOST_NAMED = 100
+_LONGEST_KEY = 200
 
 
 def fit(event: Event, line: bytes) -> bytes:
@@ -23,40 +26,42 @@ def fit(event: Event, line: bytes) -> bytes:
     if len(line) <= MAX_LINE_BYTES:
         return line
     cut: dict[str, int] = {}
-    for name in event.__struct_fields__:
-        value = getattr(event, name)
-        if isinstance(value, str) and len(value) > _KEEP_CHARS:
-            cut[name] = len(value.encode())
-            setattr(event, name, value[:_KEEP_CHARS])
-        elif isinstance(value, (dict, list)):
-            setattr(event, name, _shorten(value, name, cut))
-    event.extra = {**(event.extra or {}), "_cut": cut}
+    if isinstance(event, RoundStart) and event.selected is not None:
+        event.num_selected = len(event.selected)
+    size, keep_bytes = len(line), _FIRST_KEEP_BYTES
+    while len(line) > MAX_LINE_BYTES - _ROOM_BYTES and keep_bytes > 1:
+        for name in event.__struct_fields__:
+            setattr(event, name, _shorten(getattr(event, name), name, keep_bytes, cut))
+        line = encode(event)
+        keep_bytes //= 4
+    named = sorted(cut, key=cut.__getitem__, reverse=True)
+    event.extra = {**(event.extra or {}), "_cut": {name: cut[name] for name in named[:_MOST_NAMED]}}
     logger.warning(
         "fedsight: a %s event of %d bytes is longer than a journal line may be (%d): cut %s.",
         event.__struct_config__.tag,
-        len(line),
+        size,
         MAX_LINE_BYTES,
-        ", ".join(f"{name} ({size} bytes)" for name, size in cut.items()),
+        ", ".join(f"{name} ({cut[name]} bytes)" for name in named[:5]),
     )
     return encode(event)
 
 
-def _shorten(value: Any, name: str, cut: dict[str, int]) -> Any:
-    """`value` with its longest parts cut; numbers in maps are kept up to a limit."""
-    size = len(msgspec.json.encode(value))
-    if size <= _KEEP_CHARS * 16:
+def _shorten(value: Any, name: str, keep_bytes: int, cut: dict[str, int]) -> Any:
+    """`value`, or the beginning of it where it takes more than `keep_bytes`, going into its parts first."""
+    if not isinstance(value, (str, list, dict)) or (size := len(msgspec.json.encode(value))) <= keep_bytes:
         return value
     if isinstance(value, str):
-        cut[name] = size
-        return value[:_KEEP_CHARS]
-    if isinstance(value, list):
-        if size > MAX_LINE_BYTES // 4:
-            cut[name] = size
-            value = value[:_KEEP_ITEMS]
-        return [_shorten(item, f"{name}[{i}]", cut) for i, item in enumerate(value)]
-    if isinstance(value, dict):
-        if len(value) > _KEEP_ITEMS * 50:
-            cut[name] = size
-            value = dict(list(value.items())[: _KEEP_ITEMS * 10])
-        return {key[:_KEEP_CHARS]: _shorten(item, f"{name}.{key[:40]}", cut) for key, item in value.items()}
-    return value
+        cut.setdefault(name, size)
+        return value[: keep_bytes // 8]
+    parts = list(value.items()) if isinstance(value, dict) else list(enumerate(value))
+    if len(parts) > keep_bytes // 8:
+        cut.setdefault(name, size)
+        parts = parts[: keep_bytes // 16]
+    short = [
+        (
+            str(key)[:_LONGEST_KEY] if isinstance(value, dict) else key,
+            _shorten(part, f"{name}.{key}"[:99], keep_bytes, cut),
+        )
+        for key, part in parts
+    ]
+    return dict(short) if isinstance(value, dict) else [part for _, part in short]

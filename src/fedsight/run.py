@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import hashlib
 import logging
@@ -11,7 +12,7 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -37,14 +38,25 @@ from fedsight.events import (
     Text,
     encode,
 )
-from fedsight.fields import LARGEST_ROUND, client_id_of, number_of, plain_json, repair, round_of, sort_fields
-from fedsight.journal import JournalWriter, Recovery, journal_path
+from fedsight.fields import (
+    LARGEST_ROUND,
+    client_id_of,
+    mapping_of,
+    number_of,
+    plain_json,
+    repair,
+    round_of,
+    sort_fields,
+)
+from fedsight.journal import JournalWriter, Recovery, journal_path, writer_alive
+from fedsight.journal.names import sibling_paths
 from fedsight.journal.writer import Durability, JournalExists
 from fedsight.oversize import fit
 
 logger = logging.getLogger("fedsight")
 
 DRAIN_SEC = 30.0
+_QUIET_SEC = 1.0
 
 _UPDATE_TEXTS = frozenset({"status", "city", "country"})
 _UPDATE_NUMBERS = (
@@ -94,7 +106,7 @@ class Run:
         client_id: str | int | None = None,
     ) -> None:
         self.algorithm = algorithm
-        self.config = config or {}
+        self.config = mapping_of(config, "config") or {}
         self.verbose = verbose
         self.status: RunStatus | None = None
         self.emitters = [*(emitters or []), *emitters_from_environment(emitters or [])]
@@ -110,16 +122,19 @@ class Run:
         self._round: int | None = None
         self._round_started_sec: dict[int, float] = {}
         self._background: list[threading.Thread] = []
-        self._finish_lock = threading.Lock()
+        # Reentrant: a signal handler may finish a run that is just being finished.
+        self._finish_lock = threading.RLock()
+        self._is_finishing = False
         self._pid = os.getpid()
+        self._shipped: list[Path] = []
         self._start = RunStart(
             ts=time.time(),
             run_id="",
             project=str(project),
             algorithm=None if algorithm is None else str(algorithm),
-            framework=framework,
-            config=plain_json(self.config) or None,
-            tags=None if tags is None else {str(key): str(value) for key, value in tags.items()},
+            framework=None if framework is None else str(framework),
+            config=self.config or None,
+            tags={str(key): str(value) for key, value in (mapping_of(tags, "tags") or {}).items()} or None,
             host=socket.gethostname(),
             pid=self._pid,
         )
@@ -172,9 +187,31 @@ class Run:
         if not writer.is_copy:
             self._start.resumed = recovery is not None
             lines.append(fit(self._start, encode(self._start)))
-        for emitter in self.emitters:
-            emitter.attach(writer.path)
+        self._attach(writer.path)
+        if os.getpid() != self._pid:
+            self._deliver_at_childs_end()
         return lines
+
+    def _attach(self, path: Path) -> None:
+        if os.getpid() != self._pid:
+            self._shipped = []
+        self._shipped.append(path)
+        for emitter in self.emitters:
+            try:
+                emitter.attach(path)
+            except Exception:  # somebody else's code: it must not stop a training
+                logger.exception("fedsight: the emitter %r failed; this run does without it", emitter)
+
+    def _deliver_at_childs_end(self) -> None:
+        """A forked child's events are in a journal of its own: it waits for them to be delivered when it ends."""
+
+        def deliver() -> None:
+            self._writer.close()
+            self._drain(DRAIN_SEC)
+
+        atexit.register(deliver)
+        if "multiprocessing.util" in sys.modules:  # whose children skip atexit
+            sys.modules["multiprocessing.util"].Finalize(None, deliver, exitpriority=10)
 
     @property
     def path(self) -> Path:
@@ -204,11 +241,16 @@ class Run:
     # ── what happens in a training ────────────────────────────────────────────────────────────
 
     def round_start(self, round: int, selected: Sequence[str | int] | None = None) -> None:
-        """A round begins. `selected`: ids of the clients asked to take part, where known."""
+        """A round begins. `selected`: ids of the clients asked to take part, where known.
+
+        At a site (`join`) it only says which round the next updates are for.
+        """
         number = round_of(round)
         self._round = number
+        if self.client_id is not None:
+            return  # at a site it only says which round the next updates are for
         self._round_started_sec[number] = time.monotonic()
-        ids = None if selected is None else [client_id_of(each) for each in selected]
+        ids = None if selected is None else _client_ids(selected)
         self._record(RoundStart(ts=time.time(), round=number, selected=ids))
 
     def log_client_update(
@@ -222,6 +264,8 @@ class Run:
         """
         if type(client_id) is not str or not client_id:
             client_id = self.client_id if client_id is None and self.client_id else client_id_of(client_id)
+        if self.client_id is not None:
+            self._only_for_itself(client_id)
         if round is None:
             round = self._round
         elif type(round) is not int or not 0 <= round <= LARGEST_ROUND:
@@ -263,6 +307,7 @@ class Run:
         What isn't given here is derived from the clients' updates where that is possible.
         `gradient_divergence` is the older name of `gradient_norm_dispersion`.
         """
+        self._only_at_the_server("log_round")
         number = round_of(round)
         started = self._round_started_sec.pop(number, None)
         if gradient_norm_dispersion is None:
@@ -284,7 +329,7 @@ class Run:
         event = RoundEnd(
             ts=time.time(),
             round=number,
-            algorithm_metadata=plain_json(algorithm_metadata) or None,
+            algorithm_metadata=mapping_of(algorithm_metadata, "algorithm_metadata"),
             metrics=more,
             extra=extra,
             **known,
@@ -292,6 +337,16 @@ class Run:
         self._record(event)
         self._writer.sync_soon()
         self._say_round(event)
+
+    def _only_for_itself(self, client_id: str) -> None:
+        if client_id != self.client_id:
+            raise UsageError(
+                "client_id", f"The site {self.client_id!r} can record only its own side, not that of {client_id!r}."
+            )
+
+    def _only_at_the_server(self, what: str) -> None:
+        if self.client_id is not None:
+            raise UsageError(what, f"{what} is the server's to call; this is the site {self.client_id!r} (join).")
 
     def log_dropout(self, round: int, client_id: str | int, reason: str | None = None) -> None:
         """A client left in the midst of a round."""
@@ -302,11 +357,14 @@ class Run:
         self._log_client_event("comm_failure", round, client_id, reason)
 
     def _log_client_event(self, event: Any, round_: int, client_id: str | int, reason: str | None) -> None:
+        client_id = client_id_of(client_id)
+        if self.client_id is not None:
+            self._only_for_itself(client_id)
         self._record(
             ClientEvent(
                 ts=time.time(),
                 event=event,
-                client_id=client_id_of(client_id),
+                client_id=client_id,
                 round=round_of(round_),
                 reason=None if reason is None else str(reason),
             )
@@ -336,6 +394,7 @@ class Run:
 
     def set_server_metadata(self, **metadata: Any) -> None:
         """Where and what the server is: `lat`, `lng`, `city`, `country`, `host`, `protocol`, anything else."""
+        self._only_at_the_server("set_server_metadata")
         known, more, extra = sort_fields(metadata, _SERVER_NUMBERS, _SERVER_TEXTS)
         self._record(ServerInfo(ts=time.time(), metrics=more, extra=extra, **known))
 
@@ -367,37 +426,65 @@ class Run:
         """
         if status not in ("finished", "failed", "killed"):
             raise UsageError("status", f"status must be 'finished', 'failed' or 'killed', not {status!r}.")
+        if os.getpid() != self._pid:  # a forked child's; the run is its parent's to end
+            return
+        deadline = time.monotonic() + timeout_sec
         with self._finish_lock:
-            if self.status is not None or os.getpid() != self._pid:
+            if self._is_finishing:
                 return
+            self._is_finishing = True
             for thread in self._background:
-                thread.join()
+                thread.join(max(0.0, deadline - time.monotonic()))
+            took_sec = time.monotonic() - self._started_sec
             self._record(
                 RunEnd(
                     ts=time.time(),
                     status=status,
-                    error=error,
-                    duration_sec=time.monotonic() - self._started_sec,
+                    error=None if error is None else str(error),
+                    duration_sec=took_sec,
                     num_not_recorded=self.num_not_recorded or None,
                 )
             )
             self.status = status
         lifecycle.forget(self)
         # The lock on the file is let go first: emitters then know that nothing more will come.
-        self._writer.close()
-        self._drain(timeout_sec)
+        self._writer.close(max(0.0, deadline - time.monotonic()))
+        for sibling in self._journals_of_dead_children():
+            self._attach(sibling)
+        self._drain(max(0.0, deadline - time.monotonic()))
         if self.num_not_recorded:
             logger.warning("fedsight: %d events of run %s were not recorded.", self.num_not_recorded, self.run_id)
         if self.client_id is None:
-            self._say(f"run {self.run_id} {status} after {time.monotonic() - self._started_sec:.1f} s")
+            self._say(f"run {self.run_id} {status} after {took_sec:.1f} s")
+
+    def _journals_of_dead_children(self) -> list[Path]:
+        """What forked children recorded beside this journal and could not deliver themselves."""
+        if not self.emitters:
+            return []
+        return [path for path in sibling_paths(self._writer.path) if not writer_alive(path)]
 
     def _drain(self, timeout_sec: float) -> None:
         deadline = time.monotonic() + timeout_sec
+        paths, self._shipped = self._shipped, []
         for emitter in self.emitters:
-            if not emitter.drain(max(0.0, deadline - time.monotonic())):
-                logger.warning(
-                    "fedsight: %s. Deliver the rest later with: %s", emitter.pending(), emitter.sync_command(self.path)
-                )
+            try:
+                self._drain_one(emitter, paths, max(0.0, deadline - time.monotonic()))
+            except Exception:  # somebody else's code: it must not stop a training
+                logger.exception("fedsight: the emitter %r failed", emitter)
+
+    def _drain_one(self, emitter: Emitter, paths: list[Path], timeout_sec: float) -> None:
+        quiet_sec = min(_QUIET_SEC, timeout_sec)
+        complete = emitter.drain(paths, quiet_sec)
+        if not complete and timeout_sec > quiet_sec:
+            self._say(f"{emitter.pending(paths)}; waiting for it, {timeout_sec:.0f} s at most")
+            complete = emitter.drain(paths, timeout_sec - quiet_sec)
+        if complete:
+            self._say(emitter.delivered())
+        else:
+            logger.warning(
+                "fedsight: %s. Deliver the rest with: %s", emitter.pending(paths), emitter.sync_command(paths)
+            )
+        emitter.detach(paths)
 
     def __enter__(self) -> Run:
         return self
@@ -431,6 +518,12 @@ class Run:
         if event.round_duration_sec is not None:
             parts.append(f"{event.round_duration_sec:.2f} s")
         self._say(f"round {event.round}" + (": " + ", ".join(parts) if parts else ""))
+
+
+def _client_ids(selected: Sequence[str | int]) -> list[str]:
+    if isinstance(selected, (str, bytes)) or not isinstance(selected, Iterable):
+        raise UsageError("selected", f"selected must be a list of client ids, not {selected!r}.")
+    return [client_id_of(each) for each in selected]
 
 
 def _new_run_id() -> str:

@@ -75,7 +75,9 @@ def summarize(events: Iterable[Event]) -> dict[int, RoundSummary]:
         state = rounds.setdefault(number, _Round(RoundSummary(round=number)))
         if isinstance(event, RoundStart):
             state.summary.closed = False
-            if event.selected is not None:
+            if event.num_selected is not None:
+                state.summary.num_selected = event.num_selected
+            elif event.selected is not None:
                 state.summary.num_selected = len(set(event.selected))
         elif isinstance(event, RoundEnd):
             _take_given(state, event)

@@ -2,31 +2,42 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
+from fedsight.errors import UsageError
+
 if TYPE_CHECKING:
     from fedsight.emitters.collector import CollectorEmitter
+
+logger = logging.getLogger("fedsight")
 
 __all__ = ["CollectorEmitter", "Emitter", "emitters_from_environment"]
 
 
 @runtime_checkable
 class Emitter(Protocol):
-    """What a run asks of an emitter. None of these may raise or wait, `drain` apart."""
+    """What a run asks of an emitter. None of these may wait, `drain` apart."""
 
     def attach(self, path: Path) -> None:
         """Follow the journal that starts at `path`, from where this destination got to."""
 
-    def drain(self, timeout_sec: float) -> bool:
-        """Wait until all attached journals, whose writers are done, are delivered. False: not in time."""
+    def drain(self, paths: Sequence[Path], timeout_sec: float) -> bool:
+        """Wait until these journals, whose writers are done, are delivered. False: not in time."""
 
-    def pending(self) -> str:
-        """A sentence on what is not delivered yet, and why."""
+    def detach(self, paths: Sequence[Path]) -> None:
+        """Let go of these journals, delivered or not."""
 
-    def sync_command(self, path: Path) -> str:
+    def pending(self, paths: Sequence[Path]) -> str:
+        """A sentence on what of them is not delivered yet, and why."""
+
+    def delivered(self) -> str:
+        """A sentence on where it all went."""
+
+    def sync_command(self, paths: Sequence[Path]) -> str:
         """The shell command that delivers the rest."""
 
 
@@ -46,4 +57,11 @@ def emitters_from_environment(given: Sequence[object]) -> list[Emitter]:
         return []
     from fedsight.emitters.collector import CollectorEmitter
 
-    return [] if any(isinstance(each, CollectorEmitter) for each in given) else [CollectorEmitter(url)]
+    if any(isinstance(each, CollectorEmitter) for each in given):
+        return []
+    try:
+        return [CollectorEmitter(url)]
+    except UsageError as error:
+        # Nobody wrote this into the program: it must not stop it.
+        logger.warning("fedsight: FEDSIGHT_COLLECTOR: %s This run is recorded, but not shipped.", error)
+        return []

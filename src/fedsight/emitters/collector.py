@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import os
 import random
+import shlex
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -17,9 +18,10 @@ from pathlib import Path
 import msgspec
 
 from fedsight.emitters.wire import CollectorConnection, Moved, Unreachable
-from fedsight.errors import FedsightError, JournalError, UsageError
+from fedsight.errors import FedsightError, UsageError
 from fedsight.events import Log, RunEnd, encode
 from fedsight.journal import JournalReader, JournalWriter, Recovery, list_journals, read_header, writer_alive
+from fedsight.journal.names import segments
 from fedsight.journal.retake import Retake
 
 logger = logging.getLogger("fedsight")
@@ -49,38 +51,53 @@ class CollectorEmitter:
         self.url = url
         self._token = token if token is not None else os.environ.get("FEDSIGHT_TOKEN")
         self._timeout_sec = timeout_sec
-        self._shipments: list[Shipment] = []
+        self._shipments: dict[Path, Shipment] = {}
         self._pid = os.getpid()
 
     def attach(self, path: Path) -> None:
         """Ship the journal that starts at `path`, in a thread of its own."""
         if os.getpid() != self._pid:  # the parent's threads did not come along with the fork
             self._pid = os.getpid()
-            self._shipments = []
+            self._shipments = {}
+        if path in self._shipments:
+            return
         shipment = Shipment(path, CollectorConnection(self.url, self._token, self._timeout_sec))
-        self._shipments.append(shipment)
+        self._shipments[path] = shipment
         threading.Thread(target=shipment.run, name="fedsight-collector", daemon=True).start()
 
-    def drain(self, timeout_sec: float) -> bool:
-        """Wait until all is acknowledged, `timeout_sec` at most."""
+    def drain(self, paths: Sequence[Path], timeout_sec: float) -> bool:
+        """Wait until all of these is acknowledged, `timeout_sec` at most. False: it is not."""
         deadline = time.monotonic() + timeout_sec
-        for shipment in self._shipments:
+        for shipment in self._of(paths):
             shipment.hurry.set()
+        for shipment in self._of(paths):
             shipment.done.wait(max(0.0, deadline - time.monotonic()))
-        finished = all(shipment.complete for shipment in self._shipments)
-        for shipment in self._shipments:
+        return all(shipment.complete for shipment in self._of(paths))
+
+    def detach(self, paths: Sequence[Path]) -> None:
+        """Stop shipping these journals."""
+        for shipment in self._of(paths):
             shipment.stop.set()
-        return finished
+            self._shipments.pop(shipment.path)
 
-    def pending(self) -> str:
-        """What the collector has not acknowledged yet, and why."""
-        missing = sum(shipment.pending_bytes() for shipment in self._shipments)
-        why = next((shipment.trouble for shipment in self._shipments if shipment.trouble), "it is slow")
-        return f"{missing} bytes are not at the collector {self.url} yet ({why})"
+    def _of(self, paths: Sequence[Path]) -> list[Shipment]:
+        return [self._shipments[path] for path in paths if path in self._shipments]
 
-    def sync_command(self, path: Path) -> str:
+    def pending(self, paths: Sequence[Path] = ()) -> str:
+        """What the collector has not acknowledged yet (of all journals where none are named), and why."""
+        shipments = self._of(paths or list(self._shipments))
+        missing = sum(shipment.pending_bytes() for shipment in shipments)
+        why = next((shipment.trouble for shipment in shipments if shipment.trouble), None)
+        return f"{missing} bytes are not at the collector {self.url} yet" + (f" ({why})" if why else "")
+
+    def delivered(self) -> str:
+        """Where to look at it."""
+        return f"shipped to {self.url}"
+
+    def sync_command(self, paths: Sequence[Path]) -> str:
         """How to deliver the rest."""
-        return f"fedsight sync {path} --url {self.url}"
+        files = " ".join(shlex.quote(str(shipment.path)) for shipment in self._of(paths) if not shipment.complete)
+        return f"fedsight sync {files} --url {self.url}"
 
 
 class Shipment:
@@ -114,6 +131,9 @@ class Shipment:
         except (FedsightError, OSError) as error:
             self.trouble = str(error)
             logger.warning("fedsight: %s is no longer shipped: %s", self.path, error)
+        except Exception as error:  # a fault of ours: said with its trace, and training goes on
+            self.trouble = f"{type(error).__name__}: {error}"
+            logger.exception("fedsight: %s is no longer shipped", self.path)
         finally:
             self._connection.close()
             self.done.set()
@@ -135,7 +155,7 @@ class Shipment:
             last_sent_sec = time.monotonic()
             while not self.stop.is_set():
                 # Asked before reading: what the writer wrote before it went is then surely read.
-                writer_gone = (self.hurry.is_set() or wait_sec >= _LONGEST_WAIT_SEC) and not writer_alive(self.path)
+                writer_gone = self.hurry.is_set() or (wait_sec >= _LONGEST_WAIT_SEC and not writer_alive(self.path))
                 start, data = reader.read(_BLOCK_BYTES)
                 if data or time.monotonic() - last_sent_sec > HEARTBEAT_SEC:
                     self.offset = self._connection.post(retake.journal, start, retake.translate(data))
@@ -185,14 +205,9 @@ class Shipment:
 
     def pending_bytes(self) -> int:
         """Bytes of the journal that are not acknowledged."""
-        try:
-            with JournalReader(self.path, self.offset) as reader:
-                count = 0
-                while data := reader.read()[1]:
-                    count += len(data)
-                return count
-        except (JournalError, OSError):
-            return 0
+        found = segments(self.path)
+        end = found[-1][0] + found[-1][1].stat().st_size if found else 0
+        return max(0, end - self.offset)
 
 
 class SyncResult(msgspec.Struct):
@@ -232,24 +247,21 @@ def sync(
 def _sync_one(path: Path, url: str, token: str | None, timeout_sec: float) -> SyncResult:
     try:
         end_dead_run(path)
-        alive = writer_alive(path)
         shipment = Shipment(path, CollectorConnection(url, token, timeout_sec))
-        shipment.hurry.set()
+        shipment.hurry.set()  # up to the present end, whether or not somebody still writes
         worker = threading.Thread(target=shipment.run, name="fedsight-sync", daemon=True)
         worker.start()
         last_offset, deadline = -1, time.monotonic() + timeout_sec
         while not shipment.done.wait(0.1):
             if shipment.offset != last_offset:
                 last_offset, deadline = shipment.offset, time.monotonic() + timeout_sec
-            # A live writer has no end to wait for: all of it so far is enough.
-            if (alive and shipment.sent_bytes and not shipment.pending_bytes()) or time.monotonic() > deadline:
+            if time.monotonic() > deadline:
                 break
         shipment.stop.set()
         worker.join(1.0)
-        missing = shipment.pending_bytes()
         error = None
-        if missing or shipment.trouble:
-            error = shipment.trouble or f"{missing} bytes are still to be delivered"
+        if not shipment.complete:
+            error = shipment.trouble or f"{shipment.pending_bytes()} bytes are still to be delivered"
         return SyncResult(path, shipment.offset, shipment.sent_bytes, error)
     except (FedsightError, OSError) as error:
         return SyncResult(path, 0, 0, str(error))

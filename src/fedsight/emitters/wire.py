@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import encodings.idna  # noqa: F401 - looked up at the first connection: a fork amid its import would break the child
 import gzip
 import http.client
 import importlib
@@ -66,7 +67,7 @@ class CollectorConnection:
         if status == 404:
             return None
         _require(status, headers, body, 200)
-        return msgspec.json.decode(body, type=Whereabouts)
+        return _whereabouts(body)
 
     def post(self, journal: str, offset: int, data: bytes) -> int:
         """Send whole lines that begin at `offset` (none: a heartbeat). The collector's offset after it."""
@@ -79,7 +80,7 @@ class CollectorConnection:
         if status == 409:
             raise Moved
         _require(status, answer_headers, body, 200)
-        return msgspec.json.decode(body, type=Whereabouts).offset
+        return _whereabouts(body).offset
 
     def _request(
         self, method: str, path: str, body: bytes | None = None, headers: dict[str, str] | None = None
@@ -118,10 +119,19 @@ class CollectorConnection:
             self._http = None
 
 
+def _whereabouts(body: bytes) -> Whereabouts:
+    try:
+        return msgspec.json.decode(body, type=Whereabouts)
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise ShippingError("what answers at that address is no Fedsight collector; check the URL") from error
+
+
 def _require(status: int, headers: http.client.HTTPMessage, body: bytes, wanted: int) -> None:
     if status == wanted:
         return
     said = _message(body) or f"HTTP {status}"
+    if status == 401:
+        raise ShippingError("the collector knows no such token: give the emitter one, or set FEDSIGHT_TOKEN (HTTP 401)")
     if status == 429 or status >= 500 or status == 408:
         raise Unreachable(said, _seconds(headers.get("Retry-After")))
     raise ShippingError(f"the collector refused it (HTTP {status}): {said}")

@@ -42,6 +42,13 @@ def sibling_path(path: Path, suffix: str) -> Path:
     return path.with_name(f"{path.name[: -len(_SUFFIX)]}~{suffix}{_SUFFIX}")
 
 
+def sibling_paths(path: Path) -> list[Path]:
+    """The journals of further writers beside `path`."""
+    return sorted(
+        entry for entry in path.parent.glob(f"{path.name[: -len(_SUFFIX)]}~*{_SUFFIX}") if is_first_segment(entry)
+    )
+
+
 def segment_path(path: Path, base: int) -> Path:
     """The file in which the journal that starts at `path` goes on from stream offset `base`."""
     return path.with_name(f"{path.name[: -len(_SUFFIX)]}@{base:015d}{_SUFFIX}")
@@ -53,11 +60,35 @@ def is_first_segment(path: Path) -> bool:
 
 
 def segments(path: Path) -> list[tuple[int, Path]]:
-    """All files of the journal that starts at `path`, with their bases, in order."""
+    """All files of the journal that starts at `path`, with their bases, in order.
+
+    Each file begins where the one before it ended, so their names are known without listing the folder.
+    """
+    found: list[tuple[int, Path]] = []
+    base, segment = 0, path
+    while (size := _size(segment)) is not None:
+        found.append((base, segment))
+        base += size
+        segment = segment_path(path, base)
+        if size == 0:
+            break
+    return found or _listed_segments(path)
+
+
+def _size(path: Path) -> int | None:
+    try:
+        return path.stat().st_size
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+
+
+def _listed_segments(path: Path) -> list[tuple[int, Path]]:
+    """The same where the first files are gone, by looking through the folder."""
     stem = path.name[: -len(_SUFFIX)]
-    found = [(0, path)] if path.exists() else []
-    for entry in path.parent.iterdir():
-        name = entry.name
-        if name.startswith(stem + "@") and name.endswith(_SUFFIX) and name[len(stem) + 1 : -len(_SUFFIX)].isdigit():
-            found.append((int(name[len(stem) + 1 : -len(_SUFFIX)]), entry))
-    return sorted(found)
+    if not path.parent.is_dir():
+        return []
+    return sorted(
+        (int(entry.name[len(stem) + 1 : -len(_SUFFIX)]), entry)
+        for entry in path.parent.iterdir()
+        if entry.name.startswith(stem + "@") and _SEGMENT.search(entry.name[: -len(_SUFFIX)])
+    )

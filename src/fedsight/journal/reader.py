@@ -11,7 +11,7 @@ import msgspec
 from fedsight.errors import JournalError
 from fedsight.events import MAX_LINE_BYTES, JournalHeader, decode
 from fedsight.journal.lock import is_locked
-from fedsight.journal.names import is_first_segment, segments
+from fedsight.journal.names import is_first_segment, segment_path, segments
 
 __all__ = ["JournalReader", "list_journals", "read_header", "writer_alive"]
 
@@ -105,14 +105,14 @@ class JournalReader:
         """Go on to the rolled file that begins where this one ended, if there is one by now."""
         if self.offset == self._base:
             return False
-        following = [segment for base, segment in segments(self.path) if base == self.offset]
-        if not following:
+        following = segment_path(self.path, self.offset)
+        if not following.exists():
             return False
         # The file may have grown between the last read and the roll; then it isn't done yet.
         if os.fstat(self._fd).st_size > self.offset - self._base:
             return True
         os.close(self._fd)
-        self._fd = os.open(following[0], os.O_RDONLY | os.O_CLOEXEC)
+        self._fd = os.open(following, os.O_RDONLY | os.O_CLOEXEC)
         self._base = self.offset
         return True
 

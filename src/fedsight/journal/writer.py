@@ -14,10 +14,11 @@ from typing import Literal
 
 from fedsight.errors import JournalError
 from fedsight.events import JournalHeader, Role, encode
-from fedsight.journal.lock import try_lock
+from fedsight.journal.lock import try_lock, unlock
 from fedsight.journal.names import segment_path, segments, sibling_path
 from fedsight.journal.reader import read_header
 from fedsight.journal.recover import Recovery, recover
+from fedsight.journal.syncer import Syncer
 
 VERSION = 1
 ROLL_BYTES = 256 << 20
@@ -73,11 +74,13 @@ class JournalWriter:
         self._base = 0
         self._closed = False
         self._forked = False
+        self._has_begun = False
         self._retry_at = 0.0
         self._num_lost_before = 0
         self._was_failing = False
-        self._lock = threading.Lock()
-        self._syncer: _Syncer | None = None
+        # Reentrant: a signal or logging handler may log amid a log call.
+        self._lock = threading.RLock()
+        self._syncer = Syncer()
         _writers.add(self)
         with self._lock:
             self._try_open(must_be_new)
@@ -92,16 +95,15 @@ class JournalWriter:
                 return False
             try:
                 written = os.write(self._fd, line)
+                if written != len(line):
+                    self._undo(written, len(line))
             except OSError as error:
-                self._note_loss(error)
-                return False
-            if written != len(line):
-                os.ftruncate(self._fd, self.end - self._base)
-                self._note_loss(OSError(f"only {written} of {len(line)} bytes fitted"))
+                self.num_lost += 1
+                self._say_failing(error)
                 return False
             self.end += written
             if self.durability == "disk":
-                os.fdatasync(self._fd)
+                self._sync_now()
             if self._was_failing:
                 self._note_recovery()
             if self.end - self._base >= self._roll_bytes:
@@ -111,26 +113,19 @@ class JournalWriter:
     def sync_soon(self) -> None:
         """Have everything so far brought to the disk, by a thread of its own."""
         with self._lock:
-            if self._fd < 0:
-                return
-            if self._syncer is None:
-                self._syncer = _Syncer()
-            self._syncer.ask(self._fd)
+            if self._fd >= 0 and not self._syncer.is_behind:
+                self._syncer.sync(os.dup(self._fd))
 
-    def close(self) -> None:
-        """Bring all to the disk and let go. Later appends are lost and counted."""
+    def close(self, timeout_sec: float = 30.0) -> None:
+        """Bring all to the disk, waiting `timeout_sec` at most, and let go. Later appends are lost and counted."""
         with self._lock:
             self._closed = True
-            if self._syncer is not None:
-                self._syncer.stop()
-                self._syncer = None
-            if self._fd >= 0:
-                try:
-                    os.fsync(self._fd)
-                except OSError as error:
-                    logger.warning("fedsight: %s may not have reached the disk: %s", self.path, error)
-                os.close(self._fd)
-                self._fd = -1
+            fd, self._fd = self._fd, -1
+        if fd >= 0:
+            # The lock goes with the last descriptor, so it is let go first: it marks a writer, not a sync.
+            unlock(fd)
+            self._syncer.sync(fd)
+        self._syncer.stop(timeout_sec)
 
     # ── opening ───────────────────────────────────────────────────────────────────────────────
 
@@ -200,15 +195,34 @@ class JournalWriter:
         self._write_or_undo(encode(header))
 
     def _begin(self, recovery: Recovery | None) -> None:
+        if self._has_begun:
+            return  # opened again after trouble: it is the same recording
         for line in self._on_open(self, recovery) if self._on_open else ():
             self._write_or_undo(line)
+        self._has_begun = True
 
     def _write_or_undo(self, line: bytes) -> None:
         written = os.write(self._fd, line)
         if written != len(line):
-            os.ftruncate(self._fd, self.end - self._base)
-            raise OSError(f"only {written} of {len(line)} bytes fitted")
+            self._undo(written, len(line))
         self.end += written
+
+    def _undo(self, written: int, wanted: int) -> None:
+        """Take half a line back; raises `OSError` in any case."""
+        try:
+            os.ftruncate(self._fd, self.end - self._base)
+        except OSError:
+            # Nothing may follow half a line: opening again cuts it off.
+            self._close_fd()
+            self._retry_at = time.monotonic() + _RETRY_SEC
+            raise
+        raise OSError(f"only {written} of {wanted} bytes fitted")
+
+    def _sync_now(self) -> None:
+        try:
+            os.fdatasync(self._fd)
+        except OSError as error:
+            self._say_failing(error)
 
     def _roll(self) -> None:
         """Go on in a new file; the closed one may be removed once everybody has read it."""
@@ -228,8 +242,7 @@ class JournalWriter:
             logger.warning("fedsight: could not roll %s to a new file: %s", self.path, error)
             self._roll_bytes *= 2
             return
-        os.fsync(old_fd)
-        os.close(old_fd)
+        self._syncer.sync(old_fd)
 
     def _reopen(self) -> bool:
         if self._closed or time.monotonic() < self._retry_at:
@@ -237,10 +250,6 @@ class JournalWriter:
         return self._try_open()
 
     # ── trouble ───────────────────────────────────────────────────────────────────────────────
-
-    def _note_loss(self, error: OSError) -> None:
-        self.num_lost += 1
-        self._say_failing(error)
 
     def _say_failing(self, error: OSError) -> None:
         if not self._was_failing:
@@ -265,49 +274,12 @@ class JournalWriter:
     def _forget_after_fork(self) -> None:
         """In a forked child: the file is the parent's. The first call here opens a journal beside it."""
         self._forked = True
-        self._lock = threading.Lock()
-        self._syncer = None
+        self._has_begun = False
+        self._lock = threading.RLock()
+        self._syncer = Syncer()
         self._close_fd()
         self.num_lost = self._num_lost_before = 0
         self._retry_at = 0.0
-
-
-class _Syncer:
-    """A thread that calls fsync, so that no log call waits for a disk."""
-
-    def __init__(self) -> None:
-        self._wake = threading.Event()
-        self._stopping = False
-        self._fd = -1
-        self._thread = threading.Thread(target=self._run, name="fedsight-sync", daemon=True)
-        self._thread.start()
-
-    def ask(self, fd: int) -> None:
-        self._fd = fd
-        self._wake.set()
-
-    def _run(self) -> None:
-        while True:
-            self._wake.wait()
-            self._wake.clear()
-            if self._stopping:
-                return
-            try:
-                # A descriptor of its own: the writer may roll and close the other meanwhile.
-                fd = os.dup(self._fd)
-            except OSError:
-                continue  # rolled a moment ago, which synced it
-            try:
-                os.fdatasync(fd)
-            except OSError as error:
-                logger.warning("fedsight: the journal could not be synced to disk: %s", error)
-            finally:
-                os.close(fd)
-
-    def stop(self) -> None:
-        self._stopping = True
-        self._wake.set()
-        self._thread.join()
 
 
 _writers: weakref.WeakSet[JournalWriter] = weakref.WeakSet()
