@@ -13,12 +13,13 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
-from collector_process import BadNetwork, CollectorProcess, wait_until
+from collector_process import BadNetwork, CollectorProcess, free_port, wait_until
 
 import fedsight
 from fedsight import Run, UsageError
 from fedsight.emitters import CollectorEmitter
 from fedsight.emitters.collector import sync
+from fedsight.errors import ShippingError
 from fedsight.events import ClientUpdate
 from recorded import of_type
 
@@ -370,3 +371,14 @@ def test_a_connection_that_lay_idle_and_was_closed_is_no_outage(
         run.finish()
     assert "can't take events" not in caplog.text
     assert_store_equals_journal(collector, run.path)
+
+
+def test_sync_says_at_once_when_nothing_can_come_of_it(tmp_path: Path, collector: CollectorProcess) -> None:
+    Run("exp", runs_dir=tmp_path / "runs", verbose=False).finish()
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UsageError, match="no journals in"):
+        sync([tmp_path / "empty"], collector.url, collector.token)
+    with pytest.raises(ShippingError, match="can't be reached"):
+        sync([tmp_path / "runs"], f"http://127.0.0.1:{free_port()}", collector.token)
+    with pytest.raises(ShippingError, match="knows no such token"):
+        sync([tmp_path / "runs"], collector.url, "hush-hush")

@@ -210,6 +210,10 @@ class Shipment:
         return max(0, end - self.offset)
 
 
+_NO_JOURNAL = "0" * 32
+"""Asked for to see whether the collector answers."""
+
+
 class SyncResult(msgspec.Struct):
     """What became of one journal: `error` is None when the collector has all of it."""
 
@@ -230,11 +234,23 @@ def sync(
     """Deliver what earlier processes could not: each journal (or all in a folder) up to its end.
 
     A journal whose writer is dead and whose run never ended is first ended as killed. Gives up on a
-    journal when the collector can't be reached for `timeout_sec`.
+    journal when nothing of it gets through for `timeout_sec`.
+
+    Raises `UsageError` where there is no journal, `ShippingError` where the collector can't be
+    reached or does not know the token.
     """
     files: list[Path] = []
     for path in paths:
         files += list_journals(path) if path.is_dir() else [path]
+    if not files:
+        raise UsageError("paths", f"There are no journals in {', '.join(map(str, paths))}.")
+    connection = CollectorConnection(url, token, timeout_sec)
+    try:
+        connection.where(_NO_JOURNAL)
+    except Unreachable as error:
+        raise ShippingError(f"The collector {url} can't be reached: {error}.") from error
+    finally:
+        connection.close()
     results = []
     for path in files:
         result = _sync_one(path, url, token, timeout_sec)
