@@ -18,7 +18,7 @@ from pathlib import Path
 import msgspec
 
 from fedsight.emitters.wire import CollectorConnection, Moved, Unreachable
-from fedsight.errors import FedsightError, UsageError
+from fedsight.errors import FedsightError, ShippingError, UsageError
 from fedsight.events import Log, RunEnd, encode
 from fedsight.journal import JournalReader, JournalWriter, Recovery, list_journals, read_header, writer_alive
 from fedsight.journal.names import segments
