@@ -63,7 +63,7 @@ def _play(settings: Settings, port: int, runs_dir: Path, console: Console) -> No
         tokens = Tokens(Path(secrets_dir) / "tokens.json")
         server_token, _ = tokens.create("producer", name="demo server")
         collector = processes.start_collector(free_port(port), data=runs_dir / "collector", tokens=tokens.path)
-        console.print(f"Dashboard: {collector.url}", highlight=False)
+        console.print(f"Dashboard: {collector.url}  (Ctrl-C stops everything)", highlight=False)
         collector.wait_until_ready()
         run = fedsight.init(
             project="demo",
@@ -82,6 +82,8 @@ def _play(settings: Settings, port: int, runs_dir: Path, console: Console) -> No
         if console.is_terminal:
             console.print(f"The dashboard stays at {page} until you press Ctrl-C.", highlight=False, soft_wrap=True)
             _stay(collector)
+        else:
+            console.print(f"Look again with: fedsight view {runs_dir}", highlight=False, soft_wrap=True)
 
 
 def _train(

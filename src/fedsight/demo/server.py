@@ -278,5 +278,5 @@ class Federation:
     def _comment(self, round_: int, quality: model.Quality) -> None:
         """Say so when the model got clearly worse."""
         if self._accuracies and (fall := self._accuracies[-1] - quality.accuracy) > 0.03:
-            self._run.log_text(f"Global accuracy fell by {fall:.1%} in round {round_}", round=round_)
+            self._run.log_text(f"Global accuracy fell by {fall:.3f} in round {round_}", round=round_)
         self._accuracies.append(quality.accuracy)
