@@ -1,6 +1,7 @@
 """Tokens and the rules for reads, writes and addresses. Routes are gone through in test_routes_access.py."""
 
 import stat
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -43,6 +44,19 @@ def test_a_running_collector_sees_tokens_made_and_revoked_by_another_process(tok
     assert tokens.find(token) == grant
     other.revoke(grant.id)
     assert tokens.find(token) is None
+
+
+def test_changes_by_many_at_once_are_all_kept(tokens: Tokens) -> None:
+    old = [tokens.create("viewer", name="old")[1] for _ in range(20)]
+
+    def change(number: int) -> str:
+        own = Tokens(tokens.path)  # as another process would
+        own.revoke(old[number].id)
+        return own.create("viewer", name=f"new {number}")[1].id
+
+    with ThreadPoolExecutor(8) as pool:
+        made = set(pool.map(change, range(20)))
+    assert {grant.id for grant in tokens.grants()} == made
 
 
 def test_a_tokens_file_that_is_damaged_opens_nothing_and_says_so(tokens: Tokens) -> None:

@@ -7,6 +7,7 @@ needs a token. Writes always need one. A token's role says what it opens: `viewe
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import hmac
 import logging
@@ -14,6 +15,8 @@ import os
 import secrets
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from http.cookies import CookieError, SimpleCookie
 from pathlib import Path
 from typing import Literal
@@ -112,8 +115,7 @@ class Tokens:
         grant = Grant(
             id=token_id, role=role, sha256=_sha256(token), created_at=time.time(), name=name, run=run, client=client
         )
-        with self._lock:
-            self._refresh()
+        with self._changing():
             self._write([*self._grants.values(), grant])
         return token, grant
 
@@ -122,13 +124,26 @@ class Tokens:
 
         Raises `UsageError` when there is none with that id.
         """
-        with self._lock:
-            self._refresh()
+        with self._changing():
             grant = self._grants.get(token_id)
             if grant is None:
                 raise UsageError("token_id", f"there is no token {token_id!r}; `fedsight token list` shows their ids")
             self._write([g for g in self._grants.values() if g.id != token_id])
         return grant
+
+    @contextmanager
+    def _changing(self) -> Iterator[None]:
+        """The file as it is now, and nobody else changes it meanwhile: two commands may run at once."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        lock = os.open(self.path.with_name(f"{self.path.name}.lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            with self._lock:
+                self._seen = None
+                self._refresh()
+                yield
+        finally:
+            os.close(lock)
 
     def _refresh(self) -> None:
         try:
@@ -148,7 +163,6 @@ class Tokens:
         self._seen, self._grants = seen, {grant.id: grant for grant in content.tokens}
 
     def _write(self, grants: list[Grant]) -> None:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
         new = self.path.with_name(f".{self.path.name}.{os.getpid()}")
         content = msgspec.json.format(msgspec.json.encode(_TokensFile(1, grants)), indent=2)
         descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
