@@ -86,3 +86,9 @@ def test_without_a_build_the_page_says_how_to_make_one(tmp_path: Path) -> None:
     answer = get(tmp_path / "nothing", "/runs/r1")
     assert answer.status_code == 503
     assert "make ui" in answer.text
+
+
+def test_a_name_longer_than_any_files_is_the_page(dist: Path) -> None:
+    answer = get(dist, "/runs/" + "x" * 3_000)
+    assert (answer.status_code, answer.content) == (200, PAGE)
+    assert get(dist, "/assets/" + "x" * 3_000).status_code == 404

@@ -134,3 +134,9 @@ def test_a_tokens_file_that_is_damaged_lets_nobody_in_and_is_said(tmp_path: Path
         collector.tokens.path.write_text("{")
         assert collector.post("j1", len(header()), b"").status_code == 503
         assert "is no tokens file" in collector.output
+
+
+@pytest.mark.parametrize("path", ["/api/v1//journals/x", "/api//v1/journals/x", "/api/v1/journals//x"])
+def test_a_path_with_an_empty_part_is_nowhere(guarded: Collector, path: str) -> None:
+    for token in (guarded.token("viewer"), guarded.admin):
+        assert guarded.http.get(path, headers=bearer(token)).status_code == 404

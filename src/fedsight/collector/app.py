@@ -90,6 +90,9 @@ class FrontDoor:
         access.check_host(who)
         if not is_api or path in OPEN_PATHS:
             return
+        if "//" in path:
+            # The router takes it for one "/": what is checked here would not be what answers.
+            raise Denied(404, "not_found", f"There is nothing at {path!r}; /api/docs lists what there is.")
         kind: str = scope["type"]
         if kind == "websocket":
             access.check_origin(who)

@@ -88,8 +88,11 @@ class Dashboard:
         """The file of that name inside the folder, if there is one."""
         if not path or "\0" in path:
             return None
-        file = (self.folder / path).resolve()
-        return file if file.is_relative_to(self.folder.resolve()) and file.is_file() else None
+        try:
+            file = (self.folder / path).resolve()
+            return file if file.is_relative_to(self.folder.resolve()) and file.is_file() else None
+        except OSError:  # a name longer than any file's
+            return None
 
 
 def _packed(file: Path, accepted: set[str]) -> tuple[Path, str | None]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -14,6 +15,7 @@ import pyarrow as pa
 
 from fedsight.errors import BadQuery, RunNotFound
 from fedsight.store.duckdb import Store
+from fedsight.store.receipts import LARGEST_INTEGER
 
 MAX_LIMIT = 10_000
 """Rows in one page, at most."""
@@ -117,11 +119,25 @@ def from_cursor(cursor: str, *kinds: type | tuple[type, ...]) -> list[Any]:
     """What `to_cursor` was given. Raises `BadQuery` where `cursor` is none of ours."""
     try:
         position = json.loads(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
-    except ValueError:
+    except (ValueError, RecursionError):
         position = None
-    if not isinstance(position, list) or len(position) != len(kinds) or not all(map(isinstance, position, kinds)):
+    if (
+        not isinstance(position, list)
+        or len(position) != len(kinds)
+        or not all(map(isinstance, position, kinds))
+        or not all(map(_can_be_asked_for, position))
+    ):
         raise BadQuery("cursor", f"cursor {cursor!r} is none that this query gave; ask without one.")
     return position
+
+
+def _can_be_asked_for(value: Any) -> bool:
+    """Whether the database takes a value: no number out of its range, no text that is no Unicode."""
+    if isinstance(value, str):
+        return not any("\ud800" <= c <= "\udfff" for c in value)
+    if isinstance(value, int):
+        return not isinstance(value, bool) and abs(value) <= LARGEST_INTEGER
+    return value is None or math.isfinite(value)
 
 
 def page_of(columns: dict[str, list[Any]], limit: int) -> tuple[dict[str, list[Any]], bool]:
@@ -144,4 +160,8 @@ def span(field: str, from_: float | None, to: float | None) -> str:
 def _number(field: str, value: float) -> str:
     if not isinstance(value, (int, float)):
         raise BadQuery(field, f"{field} is {value!r}; give a number.")
+    if isinstance(value, int) and abs(value) > LARGEST_INTEGER:
+        raise BadQuery(field, f"{field}: {str(value)[:20]}… is out of range; give a number within ±2^53.")
+    if not math.isfinite(value):
+        raise BadQuery(field, f"{field} is {value!r}; give a finite number.")
     return f"{value!r}::DOUBLE" if isinstance(value, float) else str(value)

@@ -93,7 +93,7 @@ def _page(
         f"SELECT {', '.join(columns.get(name, f'u.{name}') for name in wanted)} "
         f"FROM ({updates_sql(names, where, run.told_by)}) u "
         f"JOIN (SELECT client_no, client_id FROM clients WHERE run_no = {run.run_no}) c USING (client_no) "
-        f"WHERE true{seen} ORDER BY u.round NULLS LAST, c.client_id, u.version, u.place LIMIT {limit + 1} OFFSET {after[2]}",
+        f"WHERE true{seen} ORDER BY u.round NULLS LAST, c.client_id, u.version, u.place LIMIT {limit + 1} OFFSET {max(after[2], 0)}",
         params,
     )
 
