@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import math
 from collections.abc import Iterator
 
@@ -12,7 +13,9 @@ import pytest
 from collector.harness import Collector, a_round, a_run, header, lines, run_start
 from fedsight.collector.api import schemas
 from fedsight.events import ClientUpdate, Metric, RoundEnd, RoundStart
+from fedsight.store.queries.snapshot import to_cursor
 
+DEEP_CURSOR = base64.urlsafe_b64encode(b"[" * 3_000 + b"]" * 3_000).decode()
 ODD_RUN = "proj/run 1?#%é"
 ODD_CLIENT = "site/a b+c%2F"
 
@@ -155,6 +158,16 @@ def test_an_unknown_client_is_404_by_name(collector: Collector) -> None:
         ("/api/v1/runs?order=up", "order"),
         ("/api/v1/runs?state=asleep", "state"),
         ("/api/v1/runs?cursor=nonsense", "cursor"),
+        (f"/api/v1/runs?cursor={to_cursor(10**40)}", "cursor"),
+        (f"/api/v1/runs?cursor={to_cursor(True)}", "cursor"),
+        (f"/api/v1/runs?cursor={DEEP_CURSOR}", "cursor"),
+        (f"/api/v1/runs/r1/clients?cursor={to_cursor(10**400)}", "cursor"),
+        (f"/api/v1/runs/r1/events?cursor={to_cursor(math.nan, 'j', 0)}", "cursor"),
+        (f"/api/v1/runs/r1/events?cursor={to_cursor(1.0, chr(0xD800), 0)}", "cursor"),
+        (f"/api/v1/runs/r1/rounds?from={10**40}", "from"),
+        (f"/api/v1/runs/r1/updates?to=-{10**400}", "to"),
+        ("/api/v1/runs/r1/events?from=nan", "from"),
+        ("/api/v1/runs/r1/events?to=inf", "to"),
         ("/api/v1/runs/r1/rounds?from=x", "from"),
         ("/api/v1/runs/r1/clients?status=asleep", "status"),
         ("/api/v1/runs/r1/clients?sparkline=nothing", "sparkline"),
@@ -228,3 +241,15 @@ def test_as_of_of_an_answer_resumes_the_stream(collector: Collector) -> None:
         message = msgspec.json.decode(first[5:])
         assert message["type"] == "rows"
         assert message["rounds"]["columns"]["round"] == [40]
+
+
+def test_a_position_before_the_first_row_is_the_first_row(collector: Collector) -> None:
+    for path, cursor in (("/api/v1/runs", to_cursor(-5)), ("/api/v1/runs/r1/updates", to_cursor(None, "", -5))):
+        assert collector.http.get(path, params={"cursor": cursor}).status_code == 200
+
+
+def test_kinds_of_events_may_be_repeated(collector: Collector) -> None:
+    columns = collector.get("/api/v1/runs/r1/events", kind=["run_start", "run_end"])["columns"]
+    assert columns["kind"] == ["run_end", "run_start"]
+    columns = collector.get("/api/v1/runs/r1/events", exclude_kind=["round_start", "round_end"])["columns"]
+    assert columns["kind"] == ["run_end", "run_start"]

@@ -72,6 +72,15 @@ def test_ranges_and_filters(filled):
     assert queries.runs(filled, project="default", sort="num_rounds").columns["run_id"] == ["run"]
 
 
+def test_events_of_several_kinds_or_without_some(filled):
+    assert set(queries.events(filled, "run", kind=["text", "run_start"]).columns["kind"]) == {"text", "run_start"}
+    assert len(queries.events(filled, "run", exclude_kind=["text", "run_start"]).columns["kind"]) == 6
+    assert set(queries.events(filled, "run", exclude_kind="text").columns["kind"]) == {"run_start", "round_end"}
+    assert queries.events(filled, "run", kind=["text", "x"], exclude_kind=["text"]).columns["kind"] == []
+    columns, pages = all_pages(lambda **page: queries.events(filled, "run", exclude_kind=["text"], **page), 2)
+    assert (len(columns["kind"]), pages) == (7, 4)
+
+
 def test_events_are_newest_first_and_carry_their_line(filled):
     found = queries.events(filled, "run")
     assert found.columns["ts"] == sorted(found.columns["ts"], reverse=True)

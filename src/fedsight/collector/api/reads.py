@@ -244,7 +244,8 @@ def list_metrics(request: AnyRequest, run_id: RunId) -> Response[bytes]:
 def list_events(
     request: AnyRequest,
     run_id: RunId,
-    kind: Annotated[str | None, Parameter(description="Only events of this kind.")] = None,
+    kind: Annotated[list[str] | None, Parameter(description="Only events of this kind; may be repeated.")] = None,
+    exclude_kind: Annotated[list[str] | None, Parameter(description="None of this kind; may be repeated.")] = None,
     client_id: Annotated[str | None, Parameter(description="Only this client's.")] = None,
     from_: FromTs = None,
     to: ToTs = None,
@@ -256,6 +257,7 @@ def list_events(
         parts_of(request).store,
         path_id(run_id, "run_id"),
         kind=kind,
+        exclude_kind=exclude_kind,
         client_id=client_id,
         from_=from_,
         to=to,

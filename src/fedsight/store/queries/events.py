@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -19,22 +20,29 @@ def events(
     store: Store,
     run_id: str,
     *,
-    kind: str | None = None,
+    kind: str | Sequence[str] | None = None,
+    exclude_kind: str | Sequence[str] | None = None,
     client_id: str | None = None,
     from_: float | None = None,
     to: float | None = None,
     limit: int = 1000,
     cursor: str | None = None,
 ) -> Table:
-    """What happened in a run within the times [from_, to], newest first. Raises `RunNotFound`, `BadQuery`."""
+    """What happened in a run within the times [from_, to], newest first.
+
+    `kind`: only events of this kind or these; `exclude_kind`: none of these. Raises `RunNotFound`, `BadQuery`.
+    """
     check_limit(limit)
     with snapshot(store) as view:
         where = f"run_no = {view.run(run_id).run_no}{span('ts', from_, to)}"
         params: list[Any] = []
-        for field, value in (("kind", kind), ("client_id", client_id)):
-            if value is not None:
-                where += f" AND {field} = ?"
-                params.append(value)
+        for is_in, kinds in (("IN", kind), ("NOT IN", exclude_kind)):
+            if kinds is not None:
+                where += f" AND kind {is_in} (SELECT unnest(?::VARCHAR[]))"
+                params.append([kinds] if isinstance(kinds, str) else list(kinds))
+        if client_id is not None:
+            where += " AND client_id = ?"
+            params.append(client_id)
         if cursor is not None:
             where += " AND (when_ < ? OR (when_ = ? AND (journal, position) < (?, ?)))"
             ts, journal, position = from_cursor(cursor, float, str, int)
