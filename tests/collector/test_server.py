@@ -65,10 +65,11 @@ def test_a_second_collector_on_the_same_folder_is_refused_by_name(tmp_path: Path
         assert f"in use by fedsight serve (pid {collector.process.pid})" in second.output
 
 
-def test_the_first_start_makes_a_token_shows_it_once_and_keeps_only_its_hash(tmp_path: Path) -> None:
+def test_the_first_start_makes_a_producers_token_shows_it_once_and_keeps_only_its_hash(tmp_path: Path) -> None:
     first = Process("serve", "--data", "data", "--port", "0", cwd=tmp_path)
     try:
         token = until(lambda: [w for w in first.output.split() if w.startswith("fs_")], "the token")[0]
+        assert {w.rpartition("=")[2] for w in first.output.split() if "fs_" in w} == {token}
         until(lambda: "Ctrl+C" in first.output, "it runs")
     finally:
         first.stop()
@@ -76,4 +77,7 @@ def test_the_first_start_makes_a_token_shows_it_once_and_keeps_only_its_hash(tmp
     assert token.encode() not in kept
     with Collector(tmp_path) as again:
         assert again.post("j1", 0, a_run(), token=token).status_code == 200
+        grant = again.tokens.find(token)
+        assert grant is not None
+        assert (grant.role, grant.run, grant.client) == ("producer", None, None)
         assert "fs_" not in again.output

@@ -84,7 +84,7 @@ def serve(
 ) -> None:
     """Start a collector: it takes journals in, keeps them, and shows them.
 
-    The first start makes a token and shows it once. Producers ship with
+    The first start makes a token for producers and shows it once. They ship with
     [bold]FEDSIGHT_COLLECTOR[/]=URL and [bold]FEDSIGHT_TOKEN[/]=TOKEN in their environment.
     """
     from fedsight.cli.running import run

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import logging
+import shlex
 import tempfile
 from pathlib import Path
 
 import msgspec
 from rich.console import Console
+from rich.markup import escape
 
 from fedsight.collector.access import Tokens
 from fedsight.collector.app import FrontDoor
@@ -30,7 +32,7 @@ def run(settings: Settings, *, port_was_asked_for: bool) -> None:
             console.print(f"Port {DEFAULT_PORT[settings.mode]} is taken.")
         if settings.mode == "serve":
             console.print(f"Fedsight collector: [bold]{url}[/]  (data in {settings.folder})")
-            _first_token(app.parts.tokens, url, console)
+            _first_token(app.parts.tokens, url, settings.folder, console)
         else:
             console.print(f"Fedsight shows {settings.folder}: [bold]{url}[/]")
         console.print("Stop with Ctrl+C.")
@@ -56,11 +58,16 @@ def _view_index(settings: Settings, spare: Path) -> tuple[Settings, FolderLock]:
     return settings, lock
 
 
-def _first_token(tokens: Tokens | None, url: str, console: Console) -> None:
+def _first_token(tokens: Tokens | None, url: str, data: Path, console: Console) -> None:
     if tokens is None or tokens.grants():
         return
-    token, _ = tokens.create("admin", name="made at the first start")
-    console.print("\nA first token was made. It is shown this once and not kept:\n")
+    token, _ = tokens.create("producer", name="made at the first start")
+    create = f"fedsight token create --data {escape(shlex.quote(str(data)))}"
+    console.print(
+        "\nA first token was made. It ships journals and reads nothing; it is shown this once and not kept:\n"
+    )
     console.print(f"  [bold]{token}[/]\n")
     console.print("Ship to this collector with it:\n")
     console.print(f"  export FEDSIGHT_COLLECTOR={url}\n  export FEDSIGHT_TOKEN={token}\n")
+    console.print("Make more, for one run or one client alone, or to look from other machines:\n")
+    console.print(f"  {create} --role producer --run RUN --client CLIENT\n  {create} --role viewer\n")

@@ -49,7 +49,9 @@ class Parts:
         self.indexer.start()
 
     def stop(self) -> None:
-        """End cleanly: the commit under way is finished, all acknowledged bytes are on disk anyway."""
-        self.hub.close()
+        """End cleanly: the commit under way is finished, all acknowledged bytes are on disk anyway.
+
+        The hub is closed before, in the event loop; this may be called in any thread.
+        """
         self.indexer.stop()
         self.store.close()
