@@ -14,7 +14,8 @@ export function compress(): Plugin {
     configResolved(config) {
       folder = join(config.root, config.build.outDir)
     },
-    closeBundle() {
+    // Not closeBundle: that also runs after a build that failed, and would hide why.
+    writeBundle() {
       for (const entry of readdirSync(folder, { recursive: true, withFileTypes: true })) {
         if (!entry.isFile() || !COMPRESSIBLE.has(extname(entry.name))) continue
         const path = join(entry.parentPath, entry.name)

@@ -1,5 +1,5 @@
 import { describe as suite, expect, it } from 'vitest'
-import { describe, groupOf } from '../src/lib/events'
+import { describe, groupOf, linesOf } from '../src/lib/events'
 import type { FedEvent } from '../src/lib/types'
 
 const event = (fields: Partial<FedEvent>): FedEvent =>
@@ -17,6 +17,17 @@ suite('events in words', () => {
   it('names a site that joins for the first time and one that is back', () => {
     expect(describe(event({ kind: 'run_start', client_id: 'lagos', data: {} })).what).toBe('Site joined')
     expect(describe(event({ kind: 'run_start', client_id: 'lagos', data: { resumed: true } })).what).toBe('Site is back')
+  })
+
+  it('puts what sites do one after the other into one line', () => {
+    const end = { kind: 'run_end', data: { status: 'finished' } }
+    const lines = linesOf([event(end), ...['lagos', 'cairo'].map((client_id) => event({ ...end, client_id })), event({ message: 'hello' }), event({ ...end, client_id: 'oslo' })])
+    expect(lines.map((line) => [line.what, line.detail])).toEqual([
+      ['Run finished', ''],
+      ['2 sites finished', 'lagos, cairo'],
+      ['Note', 'hello'],
+      ['Site finished', ''],
+    ])
   })
 
   it('says why a client failed', () => {

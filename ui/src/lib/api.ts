@@ -2,7 +2,7 @@
 
 import { decodeRow, decodeSeries, decodeTable } from './decode'
 import { noteServerTime } from './clock.svelte'
-import type { Client, FedEvent, MetricNames, Round, Rows, Run, RunDetail, Series, StepCurve, Update, WireTable } from './types'
+import type { Client, DeadLetter, FedEvent, MetricNames, Round, Rows, Run, RunDetail, Series, StepCurve, Update, WireTable } from './types'
 
 /** `away`: nobody answered. `unauthorized`: log in. `not_found`: no such run or client. `refused`: everything else. */
 export type ApiErrorKind = 'away' | 'unauthorized' | 'not_found' | 'refused'
@@ -121,8 +121,13 @@ export const api = {
     return { round: rows.map((update) => update.round), staleness: rows.map((update) => update.staleness) }
   },
 
+  /** Without the starts and ends of rounds, where the collector is new enough to leave them out. */
   async events(runId: string, query: Query): Promise<Rows<FedEvent>> {
-    return decodeTable<FedEvent>(await call<WireTable>(at(runId, '/events'), query))
+    return decodeTable<FedEvent>(await call<WireTable>(at(runId, '/events'), { ...query, exclude_kind: ['round_start', 'round_end'] }))
+  },
+
+  async deadLetters(runId: string, query: Query): Promise<Rows<DeadLetter>> {
+    return decodeTable<DeadLetter>(await call<WireTable>('/dead-letters', { ...query, run_id: runId }))
   },
 
   async series(runId: string, query: Query): Promise<Series> {

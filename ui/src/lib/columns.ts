@@ -16,6 +16,9 @@ export interface Column {
   always?: boolean
 }
 
+/** What a narrow page can do without, the least missed first. Failures stay: one looks here for who is in trouble. */
+export const LEAST_MISSED: readonly string[] = ['ram_mb', 'bytes_sent', 'cpu_pct', 'num_samples', 'city', 'gradient_norm', 'train_time_sec', 'last_round', 'staleness', 'num_dropouts', 'status', 'num_failures']
+
 export const COLUMNS: readonly Column[] = [
   { key: 'client_id', label: 'Client', worst: 'asc', width: 170, always: true },
   { key: 'status', label: 'Status', worst: 'desc', width: 96 },

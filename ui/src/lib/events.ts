@@ -42,6 +42,36 @@ export function groupOf(event: FedEvent): Group {
   return BY_KIND[event.kind] ?? 'Other'
 }
 
+/** A line of the list: an event, or several sites' doing the same one after the other. */
+export interface EventLine {
+  event: FedEvent
+  what: string
+  detail: string
+  tone: Tone
+  /** Events in this line. */
+  count: number
+}
+
+/** The events as lines: what sites do one after the other ("Site finished") becomes one line of all of them. */
+export function linesOf(events: readonly FedEvent[]): EventLine[] {
+  const lines: EventLine[] = []
+  let sites: string[] = []
+  for (const event of events) {
+    const said = describe(event)
+    const last = lines.at(-1)
+    if (last && isOfSite(event) && isOfSite(last.event) && describe(last.event).what === said.what && said.detail === '' && !sites.includes(event.client_id!)) {
+      sites.push(event.client_id!)
+      last.count++
+      last.what = said.what === 'Site is back' ? `${last.count} sites are back` : said.what.replace(/^Site/, `${last.count} sites`)
+      last.detail = sites.join(', ')
+    } else {
+      lines.push({ event, ...said, count: 1 })
+      sites = [event.client_id ?? '']
+    }
+  }
+  return lines
+}
+
 const CLIENT_EVENTS: Record<string, { what: string; tone: Tone }> = {
   dropout: { what: 'Dropout', tone: 'orange' },
   comm_failure: { what: 'Communication failure', tone: 'vermillion' },

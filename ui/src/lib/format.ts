@@ -41,6 +41,9 @@ export const score = guarded((value) => {
 
 export const integer = guarded((value) => (Number.isInteger(value) ? grouped.format(value) : value.toFixed(1)))
 
+/** "1 run", "2 runs"; "– runs" where the number is missing. */
+export const count = (value: Num | undefined, noun: string): string => `${integer(value)} ${noun}${value === 1 ? '' : 's'}`
+
 /** A ratio of 0 to 1 as a percentage. */
 export const ratio = guarded((value) => percentText(value * 100))
 

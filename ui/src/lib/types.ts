@@ -121,6 +121,15 @@ export interface JournalInfo {
   num_bad: number
 }
 
+/** A line of a journal that is no event. */
+export interface DeadLetter {
+  journal: string
+  offset: number
+  run_id: string | null
+  reason: string
+  received_at: Num
+}
+
 export interface MetricNames {
   global: string[]
   client: string[]
