@@ -180,7 +180,10 @@ class Store:
         self, segments: Sequence[Segment], cursors: Mapping[str, Cursor], commit: int, *, roll_all: bool
     ) -> None:
         indexing = Indexing(self._con, self._memory, commit)
+        num_bad = [len(segment.bad) for segment in segments]
         indexing.take(segments)
+        for segment, before in zip(segments, num_bad, strict=True):
+            cursors[segment.header.journal].num_bad += len(segment.bad) - before
         indexing.write(segments, self._dirty, roll_all=roll_all)
         if roll_all:
             self._last_roll_up = time.monotonic()

@@ -12,6 +12,7 @@ import duckdb
 import msgspec
 
 from fedsight.events import (
+    BadLine,
     ClientEvent,
     ClientUpdate,
     Metric,
@@ -138,6 +139,9 @@ class Indexing:
             return
         if run is not None:
             if segment.header.role == "server":
+                if reason := _why_another_run(run, event):
+                    segment.bad.append(BadLine(other.offset, reason))
+                    return
                 self._take_run(run, event)
             if isinstance(event, (RoundStart, RoundEnd)):
                 self._take_round(i, run, other.before, event)
@@ -327,3 +331,14 @@ class Indexing:
 
 def _info(**told: Any) -> dict[str, str]:
     return {name: text for name, value in told.items() if (text := json_text(value)) is not None}
+
+
+def _why_another_run(run: RunState, event: Any) -> str | None:
+    """What is wrong where two trainings, that know nothing of each other, call themselves by the same id."""
+    # The same journal sent anew has the same start.
+    if not isinstance(event, RunStart) or event.resumed or run.started_at in (None, event.ts):
+        return None
+    return (
+        f"run_id: another training, on {event.host or 'an unknown host'}, began run {run.run_id!r} as well, and what both "
+        "say is mixed from here on; give each run an id of its own, or go on with one by resume=True"
+    )
