@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import { ago, bytes, duration, formatterOf, integer, megabytes, number, percent, ratio, score, seconds, short, span, title, utc } from '../src/lib/format'
+import { ago, bytes, count, duration, formatterOf, integer, megabytes, number, percent, ratio, score, seconds, short, span, title, utc } from '../src/lib/format'
 
 describe('what is not a number', () => {
   it('shows a missing value as a dash, never as 0', () => {
@@ -108,4 +108,15 @@ it('makes titles of the names of metrics', () => {
   expect(title('local_accuracy')).toBe('Local accuracy')
   expect(title('cpu_pct')).toBe('CPU')
   expect(title('proximal_term')).toBe('Proximal term')
+})
+
+describe('counts with their noun', () => {
+  it.each([
+    [0, '0 runs'],
+    [1, '1 run'],
+    [2000, '2,000 runs'],
+    [null, '– runs'],
+  ])('%s → %s', (value, text) => {
+    expect(count(value, 'run')).toBe(text)
+  })
 })
