@@ -72,6 +72,18 @@ def test_a_missing_extra_is_answered_with_the_command_that_installs_it(command, 
     assert "Traceback" not in done.stderr
 
 
+def test_sync_works_where_only_the_recorder_is_installed(tmp_path):
+    (tmp_path / "runs").mkdir()
+    fedsight.Run("exp", runs_dir=tmp_path / "runs", verbose=False).finish()
+    done = run_bare(
+        "sys.argv = ['fedsight', 'sync', 'runs', '--url', 'http://127.0.0.1:1']\n"
+        "from fedsight.cli import main; main()",
+        tmp_path,
+    )
+    assert done.returncode == 1
+    assert done.stderr.startswith("fedsight: The collector http://127.0.0.1:1 can't be reached")
+
+
 def test_the_demo_without_numpy_names_its_extra(tmp_path):
     code = """
 import importlib.abc, sys

@@ -13,9 +13,14 @@ _PACKAGES = ("typer", "rich")
 def main() -> None:
     """Run the command line; faults that we know become one line on stderr and exit status 1."""
     try:
-        for package in _PACKAGES:
-            if importlib.util.find_spec(package) is None:
-                raise MissingExtra(package, "collector")
+        missing = [package for package in _PACKAGES if not _is_installed(package)]
+        if missing and sys.argv[1:2] == ["sync"]:
+            from fedsight.cli.syncing import main as sync
+
+            sync(sys.argv[2:])
+            return
+        if missing:
+            raise MissingExtra(missing[0], "collector")
         from fedsight.cli.commands import build
 
         build(sys.argv[1:])()
@@ -32,6 +37,13 @@ def main() -> None:
         if error.filename is None:
             raise
         _fail(f"{error.filename}: {error.strerror}")
+
+
+def _is_installed(package: str) -> bool:
+    try:
+        return importlib.util.find_spec(package) is not None
+    except ModuleNotFoundError:
+        return False
 
 
 _EXTRA_OF = {

@@ -149,27 +149,9 @@ def sync(
     ] = None,
 ) -> None:
     """Deliver to a collector what earlier processes could not."""
-    from fedsight.emitters.collector import sync as deliver
+    from fedsight.cli.syncing import deliver
 
-    if not url:
-        raise UsageError("url", "no collector is named; give --url, or FEDSIGHT_COLLECTOR in the environment")
-    missing = [path for path in paths if not path.exists()]
-    if missing:
-        raise UsageError("paths", f"{missing[0]} does not exist")
-    console = Console()
-    results = deliver(
-        paths,
-        url,
-        token,
-        on_done=lambda result: console.print(
-            f"{result.path}: {result.sent_bytes:,} bytes sent, {result.offset:,} at the collector"
-            + (f"; [red]{result.error}[/]" if result.error else ""),
-            highlight=False,
-        ),
-    )
-    failed = sum(result.error is not None for result in results)
-    console.print(f"{len(results) - failed} of {len(results)} journals are complete at {url}.", highlight=False)
-    if failed:
+    if not deliver(paths, url, token, typer.echo):
         raise typer.Exit(1)
 
 
