@@ -5,8 +5,10 @@ from __future__ import annotations
 import itertools
 import os
 import resource
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -175,5 +177,32 @@ def test_what_is_read_from_a_file_was_heard_when_the_file_changed(journal: Path)
     assert run.journals[0].last_contact == 1000.0
     assert store.note_contact({}, [], 2_000_020.0, listening_since=2_000_000.0) is None  # it may yet be heard of
     assert store.note_contact({}, [], 2_000_031.0, listening_since=2_000_000.0) == store.commit
+    assert queries.runs(store).columns["state"] == ["lost"]
+    store.close()
+
+
+class CountingStore(Store):
+    """A real store that counts how often silence was judged."""
+
+    num_judged = 0
+
+    def note_contact(self, *told: Any) -> int | None:
+        commit = super().note_contact(*told)
+        self.num_judged += 1
+        return commit
+
+
+def test_after_a_restart_nobody_is_taken_for_lost_before_there_was_time_to_be_heard(
+    journal: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fedsight.collector.indexer.CONTACT_INTERVAL_SEC", 0.01)
+    store = CountingStore.open(None)
+    indexer = Indexer(store, lambda _: None, max_queue_bytes=0)
+    indexer.grown(journal, read_header(journal), journal.stat().st_size, 1000.0)
+    indexer.start()
+    until(lambda: indexer.pending_bytes == 0 and store.num_judged > 2, "silence was judged")
+    indexer.stop()
+    assert queries.runs(store).columns["state"] == ["running"]
+    assert store.note_contact({}, [], time.time() + 1) == store.commit  # as one who always listened would say
     assert queries.runs(store).columns["state"] == ["lost"]
     store.close()
