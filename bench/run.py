@@ -63,6 +63,8 @@ def main() -> None:
         command = [sys.executable, str(HERE / f"{name}.py"), *(quick if options.quick else arguments)]
         out = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout.strip()
         print(out, flush=True)
+        if not out.startswith("|"):
+            out = f"```\n{out}\n```"
         sections.append(f"## {title}\n\n`python bench/{name}.py {' '.join(arguments)}`\n\n{out}")
     if not options.quick and options.only == list(PARTS):
         text = RESULTS.read_text() if RESULTS.exists() else "# Results\n\n"

@@ -76,8 +76,7 @@ def test_sync_works_where_only_the_recorder_is_installed(tmp_path):
     (tmp_path / "runs").mkdir()
     fedsight.Run("exp", runs_dir=tmp_path / "runs", verbose=False).finish()
     done = run_bare(
-        "sys.argv = ['fedsight', 'sync', 'runs', '--url', 'http://127.0.0.1:1']\n"
-        "from fedsight.cli import main; main()",
+        "sys.argv = ['fedsight', 'sync', 'runs', '--url', 'http://127.0.0.1:1']\nfrom fedsight.cli import main; main()",
         tmp_path,
     )
     assert done.returncode == 1

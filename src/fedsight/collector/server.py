@@ -36,7 +36,6 @@ def serve(
     with _lock(settings), bind(settings.host, settings.port, next_port=next_port) as listener:
         app = create_app(settings)
         # Decoded events can't form cycles: looking for them all the time costs a twentieth of the ingest.
-        gc.freeze()
         gc.set_threshold(50_000, 20, 50)
         server = _Server(app, url_of(settings.host, listener), on_start)
         # uvicorn raises the signal that ended it once more when it is done; by then we are, too.
