@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import atexit
 import contextlib
 import hashlib
 import logging
@@ -18,6 +17,7 @@ from types import TracebackType
 from typing import Any
 
 from fedsight import lifecycle
+from fedsight.delivery import DRAIN_SEC, Delivery
 from fedsight.emitters import Emitter, emitters_from_environment
 from fedsight.errors import RunFinished, UsageError
 from fedsight.events import (
@@ -48,15 +48,12 @@ from fedsight.fields import (
     round_of,
     sort_fields,
 )
-from fedsight.journal import JournalWriter, Recovery, journal_path, writer_alive
-from fedsight.journal.names import sibling_paths
+from fedsight.journal import JournalWriter, Recovery, journal_path
 from fedsight.journal.writer import Durability, JournalExists
 from fedsight.oversize import fit
 
 logger = logging.getLogger("fedsight")
 
-DRAIN_SEC = 30.0
-_QUIET_SEC = 1.0
 
 _UPDATE_TEXTS = frozenset({"status", "city", "country"})
 _UPDATE_NUMBERS = (
@@ -126,7 +123,7 @@ class Run:
         self._finish_lock = threading.RLock()
         self._is_finishing = False
         self._pid = os.getpid()
-        self._shipped: list[Path] = []
+        self._delivery = Delivery(self.emitters, self._say)
         self._start = RunStart(
             ts=time.time(),
             run_id="",
@@ -187,31 +184,8 @@ class Run:
         if not writer.is_copy:
             self._start.resumed = recovery is not None
             lines.append(fit(self._start, encode(self._start)))
-        self._attach(writer.path)
-        if os.getpid() != self._pid:
-            self._deliver_at_childs_end()
+        self._delivery.follow(writer)
         return lines
-
-    def _attach(self, path: Path) -> None:
-        if os.getpid() != self._pid:
-            self._shipped = []
-        self._shipped.append(path)
-        for emitter in self.emitters:
-            try:
-                emitter.attach(path)
-            except Exception:  # somebody else's code: it must not stop a training
-                logger.exception("fedsight: the emitter %r failed; this run does without it", emitter)
-
-    def _deliver_at_childs_end(self) -> None:
-        """A forked child's events are in a journal of its own: it waits for them to be delivered when it ends."""
-
-        def deliver() -> None:
-            self._writer.close()
-            self._drain(DRAIN_SEC)
-
-        atexit.register(deliver)
-        if "multiprocessing.util" in sys.modules:  # whose children skip atexit
-            sys.modules["multiprocessing.util"].Finalize(None, deliver, exitpriority=10)
 
     @property
     def path(self) -> Path:
@@ -449,42 +423,12 @@ class Run:
         lifecycle.forget(self)
         # The lock on the file is let go first: emitters then know that nothing more will come.
         self._writer.close(max(0.0, deadline - time.monotonic()))
-        for sibling in self._journals_of_dead_children():
-            self._attach(sibling)
-        self._drain(max(0.0, deadline - time.monotonic()))
+        self._delivery.take_over_from_children(self._writer.path)
+        self._delivery.drain(max(0.0, deadline - time.monotonic()))
         if self.num_not_recorded:
             logger.warning("fedsight: %d events of run %s were not recorded.", self.num_not_recorded, self.run_id)
         if self.client_id is None:
             self._say(f"run {self.run_id} {status} after {took_sec:.1f} s")
-
-    def _journals_of_dead_children(self) -> list[Path]:
-        """What forked children recorded beside this journal and could not deliver themselves."""
-        if not self.emitters:
-            return []
-        return [path for path in sibling_paths(self._writer.path) if not writer_alive(path)]
-
-    def _drain(self, timeout_sec: float) -> None:
-        deadline = time.monotonic() + timeout_sec
-        paths, self._shipped = self._shipped, []
-        for emitter in self.emitters:
-            try:
-                self._drain_one(emitter, paths, max(0.0, deadline - time.monotonic()))
-            except Exception:  # somebody else's code: it must not stop a training
-                logger.exception("fedsight: the emitter %r failed", emitter)
-
-    def _drain_one(self, emitter: Emitter, paths: list[Path], timeout_sec: float) -> None:
-        quiet_sec = min(_QUIET_SEC, timeout_sec)
-        complete = emitter.drain(paths, quiet_sec)
-        if not complete and timeout_sec > quiet_sec:
-            self._say(f"{emitter.pending(paths)}; waiting for it, {timeout_sec:.0f} s at most")
-            complete = emitter.drain(paths, timeout_sec - quiet_sec)
-        if complete:
-            self._say(emitter.delivered())
-        else:
-            logger.warning(
-                "fedsight: %s. Deliver the rest with: %s", emitter.pending(paths), emitter.sync_command(paths)
-            )
-        emitter.detach(paths)
 
     def __enter__(self) -> Run:
         return self
