@@ -46,6 +46,15 @@ def clients_of(collector: CollectorProcess) -> list[str]:
     return sorted(page["columns"]["client_id"]) if page else []
 
 
+def run_shipping(script: str, folder: Path, collector: CollectorProcess) -> None:
+    """Run `script` in a process of its own; its arguments are the folder, the collector's URL and a token."""
+    subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", script, str(folder), collector.url, collector.token],
+        check=True,
+        timeout=60,
+    )
+
+
 def assert_store_equals_journal(collector: CollectorProcess, path: Path) -> None:
     updates = of_type(path, ClientUpdate)
     run_id = path.stem
@@ -262,11 +271,7 @@ def test_a_forked_child_ships_its_own_journal(tmp_path: Path, collector: Collect
         "    os._exit(0)\n"
         "os.waitpid(child, 0)\nrun.finish()\n"
     )
-    subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", script, str(tmp_path), collector.url, collector.token],
-        check=True,
-        timeout=60,
-    )
+    run_shipping(script, tmp_path, collector)
     wait_until(lambda: len(collector.stored_bytes("exp")) == 2)
     wait_until(lambda: len(collector.columns("/api/v1/runs/exp/updates?fields=local_loss")["round"]) == 20)
 
@@ -288,11 +293,7 @@ def test_a_child_that_forks_and_ends_at_once_is_delivered_by_its_parent(
         "if os.fork() == 0:\n    run.log_client_update('child', 0, local_loss=1)\n    os._exit(0)\n"
         "os.wait()\nrun.finish()\n"
     )
-    subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", script, str(tmp_path), collector.url, collector.token],
-        check=True,
-        timeout=60,
-    )
+    run_shipping(script, tmp_path, collector)
     wait_until(lambda: clients_of(collector) == ["child"])
 
 
@@ -304,11 +305,7 @@ def test_a_process_of_multiprocessing_delivers_what_it_recorded(tmp_path: Path, 
         "child = multiprocessing.get_context('fork').Process(target=run.log_client_update, args=('child', 0))\n"
         "child.start()\nchild.join()\nimport os\nos._exit(0)\n"
     )
-    subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", script, str(tmp_path), collector.url, collector.token],
-        check=True,
-        timeout=60,
-    )
+    run_shipping(script, tmp_path, collector)
     wait_until(lambda: clients_of(collector) == ["child"])
 
 
