@@ -284,3 +284,26 @@ def test_killing_in_the_midst_of_a_roll_leaves_one_readable_stream(tmp_path: Pat
         JournalWriter(tmp_path / f"{trial}.jsonl", role="server", run_id=str(trial)).close()
         found = steps(tmp_path / f"{trial}.jsonl")
         assert found == list(range(len(found)))
+
+
+def test_a_writer_that_rolls_all_the_time_is_never_taken_for_dead(tmp_path: Path) -> None:
+    path = tmp_path / "r.jsonl"
+    writer = JournalWriter(path, role="server", run_id="r", roll_bytes=1)
+    done = threading.Event()
+
+    def roll() -> None:
+        for step in range(400):
+            writer.append(point(step))
+        done.set()
+
+    rolling = threading.Thread(target=roll)
+    rolling.start()
+    looks = 0
+    while not done.is_set():
+        assert writer_alive(path)
+        looks += 1
+    rolling.join()
+    assert looks > 0
+    assert steps(path) == list(range(400))
+    writer.close()
+    assert not writer_alive(path)

@@ -119,6 +119,8 @@ class Lobby:
             stale.close()
             self.news.put(Lost(client_id, "replaced by a new connection", left=False))
         self.news.put(Joined(client_id, returned))
+        if self._closing:  # it came in while the others were told
+            self.send(client_id, wire.Stop())
         try:
             while not self._take(client_id, link, *link.receive()):
                 pass

@@ -39,10 +39,23 @@ def list_journals(folder: Path) -> list[Path]:
 
 def writer_alive(path: Path) -> bool:
     """Whether a live process has the journal that starts at `path` open for writing."""
+    newest = _newest(path)
+    while newest is not None and not _is_written(newest):
+        before, newest = newest, _newest(path)
+        if newest == before:  # else it was rolled while we looked
+            return False
+    return newest is not None
+
+
+def _newest(path: Path) -> Path | None:
+    found = segments(path)
+    return found[-1][1] if found else None
+
+
+def _is_written(segment: Path) -> bool:
     try:
-        _, newest = segments(path)[-1]
-        fd = os.open(newest, os.O_RDONLY | os.O_CLOEXEC)
-    except (OSError, IndexError):
+        fd = os.open(segment, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
         return False
     try:
         return is_locked(fd)

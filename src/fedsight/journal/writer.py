@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import secrets
@@ -226,18 +227,23 @@ class JournalWriter:
 
     def _roll(self) -> None:
         """Go on in a new file; the closed one may be removed once everybody has read it."""
-        old_fd, old_base = self._fd, self._base
+        old_fd, old_base, old_end = self._fd, self._base, self.end
         segment = segment_path(self.path, self.end)
+        unfinished = segment.with_name(segment.name + ".new")
         try:
-            self._fd = os.open(segment, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
+            self._fd = os.open(unfinished, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
             try_lock(self._fd)
             self._base = self.end
             self._write_header(self.journal)
+            # Seen only now, locked and with its header: nobody takes the writer for dead meanwhile.
+            unfinished.rename(segment)
         except OSError as error:
-            # Recording goes on in the old file; the next line tries again.
+            # Recording goes on in the old file; after as much again it is tried anew.
             if self._fd != old_fd:
                 os.close(self._fd)
-                segment.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                unfinished.unlink(missing_ok=True)
+            self.end = old_end
             self._fd, self._base = old_fd, old_base
             logger.warning("fedsight: could not roll %s to a new file: %s", self.path, error)
             self._roll_bytes *= 2
