@@ -26,7 +26,6 @@ from fedsight.events import (
     ClientEvent,
     ClientUpdate,
     Event,
-    Log,
     Metric,
     Role,
     RoundEnd,
@@ -48,7 +47,7 @@ from fedsight.fields import (
     round_of,
     sort_fields,
 )
-from fedsight.journal import JournalWriter, Recovery, journal_path
+from fedsight.journal import JournalWriter, Recovery, closing_lines, journal_path
 from fedsight.journal.writer import Durability, JournalExists
 from fedsight.oversize import fit
 
@@ -175,12 +174,7 @@ class Run:
 
     def _on_open(self, writer: JournalWriter, recovery: Recovery | None) -> list[bytes]:
         """The lines that a journal begins, or goes on, with."""
-        lines = []
-        if recovery is not None and recovery.torn_bytes:
-            message = f"A crash had torn the last line: {recovery.torn_bytes} bytes were cut off."
-            lines.append(encode(Log(ts=time.time(), component="journal", event="recovered", message=message)))
-        if recovery is not None and recovery.open_run:
-            lines.append(encode(RunEnd(ts=time.time(), status="killed", error="The process ended without a word.")))
+        lines = [] if recovery is None else closing_lines(recovery)
         if not writer.is_copy:
             self._start.resumed = recovery is not None
             lines.append(fit(self._start, encode(self._start)))

@@ -379,3 +379,15 @@ def test_sync_says_at_once_when_nothing_can_come_of_it(tmp_path: Path, collector
         sync([tmp_path / "runs"], f"http://127.0.0.1:{free_port()}", collector.token)
     with pytest.raises(ShippingError, match="knows no such token"):
         sync([tmp_path / "runs"], collector.url, "hush-hush")
+
+
+def test_waiting_for_a_collector_draws_nothing_from_the_trainings_random_numbers(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    emitter = CollectorEmitter(f"http://127.0.0.1:{free_port()}", "x")
+    random.seed(42)
+    state = random.getstate()
+    run = Run("exp", runs_dir=tmp_path, emitters=[emitter], verbose=False)
+    wait_until(lambda: "can't take events now" in caplog.text)
+    run.finish(timeout_sec=1.0)
+    assert random.getstate() == state

@@ -19,8 +19,7 @@ import msgspec
 
 from fedsight.emitters.wire import CollectorConnection, Moved, Unreachable
 from fedsight.errors import FedsightError, ShippingError, UsageError
-from fedsight.events import Log, RunEnd, encode
-from fedsight.journal import JournalReader, JournalWriter, Recovery, list_journals, read_header, writer_alive
+from fedsight.journal import JournalReader, JournalWriter, closing_lines, list_journals, read_header, writer_alive
 from fedsight.journal.names import segments
 from fedsight.journal.retake import Retake
 
@@ -32,6 +31,8 @@ _SHORTEST_WAIT_SEC = 0.02
 _LONGEST_WAIT_SEC = 0.25
 _FIRST_BACKOFF_SEC = 0.2
 _LONGEST_BACKOFF_SEC = 10.0
+_jitter = random.Random()
+"""Of our own: drawing from the process-wide stream would change what a seeded training draws."""
 
 
 class CollectorEmitter:
@@ -142,7 +143,7 @@ class Shipment:
         if self.trouble is None:
             logger.warning("fedsight: the collector can't take events now (%s); they are kept and sent later.", trouble)
         self.trouble = trouble
-        wait_sec = retry_after_sec if retry_after_sec is not None else self._backoff_sec * random.uniform(0.5, 1.0)
+        wait_sec = retry_after_sec if retry_after_sec is not None else self._backoff_sec * _jitter.uniform(0.5, 1.0)
         self._backoff_sec = min(self._backoff_sec * 2, _LONGEST_BACKOFF_SEC)
         if self.hurry.is_set():  # somebody waits for the end: knock more often
             wait_sec = min(wait_sec, 1.0)
@@ -169,14 +170,8 @@ class Shipment:
                     self.complete = True
                     return
                 else:
-                    self._wait_for_more(wait_sec)
+                    self.hurry.wait(wait_sec)
                     wait_sec = min(wait_sec * 1.5, _LONGEST_WAIT_SEC)
-
-    def _wait_for_more(self, wait_sec: float) -> None:
-        if self.hurry.is_set():
-            self.stop.wait(_SHORTEST_WAIT_SEC)
-        else:
-            self.hurry.wait(wait_sec)
 
     def _agree(self) -> Retake:
         """Find the offset from which the collector goes on, and that it has the same bytes before it."""
@@ -289,17 +284,10 @@ def end_dead_run(path: Path) -> None:
     if header.role not in ("server", "client") or writer_alive(path) or not os.access(path, os.W_OK):
         return
 
-    def closing_lines(_: JournalWriter, recovery: Recovery | None) -> list[bytes]:
-        if recovery is None or not (recovery.open_run or recovery.torn_bytes):
-            return []
-        lines = []
-        if recovery.torn_bytes:
-            message = f"A crash had torn the last line: {recovery.torn_bytes} bytes were cut off."
-            lines.append(encode(Log(ts=time.time(), component="journal", event="recovered", message=message)))
-        if recovery.open_run:
-            lines.append(encode(RunEnd(ts=time.time(), status="killed", error="The process ended without a word.")))
-        return lines
-
     JournalWriter(
-        path, role=header.role, run_id=header.run_id, client_id=header.client_id, on_open=closing_lines
+        path,
+        role=header.role,
+        run_id=header.run_id,
+        client_id=header.client_id,
+        on_open=lambda _, found: closing_lines(found) if found else [],
     ).close()

@@ -9,7 +9,7 @@ from fedsight.journal.cursor import Cursor
 from fedsight.journal.follow import follow
 from fedsight.journal.names import journal_path, quote_id
 from fedsight.journal.reader import JournalReader, list_journals, read_header, writer_alive
-from fedsight.journal.recover import Recovery, recover
+from fedsight.journal.recover import Recovery, closing_lines, recover
 from fedsight.journal.writer import JournalWriter
 
 __all__ = [
@@ -17,6 +17,7 @@ __all__ = [
     "JournalReader",
     "JournalWriter",
     "Recovery",
+    "closing_lines",
     "follow",
     "journal_path",
     "list_journals",

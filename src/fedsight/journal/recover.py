@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
 
-from fedsight.events import RunEnd, RunStart, decode
+from fedsight.events import Log, RunEnd, RunStart, decode, encode
 from fedsight.journal.names import segments
 
 _CHUNK_BYTES = 1 << 16
@@ -35,6 +36,17 @@ def recover(path: Path, fd: int, base: int) -> Recovery:
     if keep < size:
         os.ftruncate(fd, keep)
     return Recovery(end=base + keep, torn_bytes=size - keep, open_run=_has_open_run(path))
+
+
+def closing_lines(recovery: Recovery) -> list[bytes]:
+    """What to write into a journal that was found so: what was cut off, and the end of a run that never ended."""
+    lines = []
+    if recovery.torn_bytes:
+        message = f"A crash had torn the last line: {recovery.torn_bytes} bytes were cut off."
+        lines.append(encode(Log(ts=time.time(), component="journal", event="recovered", message=message)))
+    if recovery.open_run:
+        lines.append(encode(RunEnd(ts=time.time(), status="killed", error="The process ended without a word.")))
+    return lines
 
 
 def _end_of_last_line(fd: int, size: int) -> int:
