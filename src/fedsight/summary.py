@@ -67,12 +67,34 @@ class _Round(msgspec.Struct):
 
 def summarize(events: Iterable[Event]) -> dict[int, RoundSummary]:
     """The rounds of a run, by number, from one journal's events in order."""
-    rounds: dict[int, _Round] = {}
+    fold = RoundFold(keep_updates=None)
     for event in events:
-        number = getattr(event, "round", None)
-        if number is None or not isinstance(event, (RoundStart, RoundEnd, ClientUpdate, ClientEvent)):
-            continue
-        state = rounds.setdefault(number, _Round(RoundSummary(round=number)))
+        fold.take(event)
+    return {number: fold.summary(number) for number in fold.numbers()}
+
+
+class RoundFold:
+    """The rounds of one journal, taken in event by event.
+
+    keep_updates: how many clients' updates the closed rounds may hold together before the oldest
+    of them are let go (the two newest stay); None keeps all. An update for a round that was let go
+    is not taken in.
+    """
+
+    def __init__(self, keep_updates: int | None = 20_000) -> None:
+        self._rounds: dict[int, _Round] = {}
+        self._gone: set[int] = set()
+        self._keep_updates = keep_updates
+
+    def take(self, event: Event) -> int | None:
+        """Take one event in. The number of the round that it says something about, if that is still held."""
+        if not isinstance(event, (RoundStart, RoundEnd, ClientUpdate, ClientEvent)) or event.round is None:
+            return None
+        number = event.round
+        if number in self._gone and not isinstance(event, (RoundStart, RoundEnd)):
+            return None
+        self._gone.discard(number)
+        state = self._rounds.setdefault(number, _Round(RoundSummary(round=number)))
         if isinstance(event, RoundStart):
             state.summary.closed = False
             if event.num_selected is not None:
@@ -81,9 +103,37 @@ def summarize(events: Iterable[Event]) -> dict[int, RoundSummary]:
                 state.summary.num_selected = len(set(event.selected))
         elif isinstance(event, RoundEnd):
             _take_given(state, event)
+            self._let_go()
         else:
             _take_client(state, event)
-    return {number: _finished(state) for number, state in sorted(rounds.items())}
+        return number
+
+    def _let_go(self) -> None:
+        if self._keep_updates is None:
+            return
+        closed = [number for number, state in self._rounds.items() if state.summary.closed]
+        held = sum(len(self._rounds[number].clients) for number in closed)
+        for number in closed[:-2]:
+            if held <= self._keep_updates:
+                return
+            held -= len(self._rounds.pop(number).clients)
+            self._gone.add(number)
+
+    def numbers(self) -> list[int]:
+        """The rounds that are held, ascending."""
+        return sorted(self._rounds)
+
+    def is_closed(self, number: int) -> bool:
+        """Whether the round has ended (and did not begin again)."""
+        return self._rounds[number].summary.closed
+
+    def summary(self, number: int) -> RoundSummary:
+        """The round in figures, as of now."""
+        return _finished(self._rounds[number])
+
+    def updates(self, number: int) -> list[ClientUpdate]:
+        """The round's updates, one a client, each client's last non-null value per field."""
+        return [client.update for client in self._rounds[number].clients.values() if client.update is not None]
 
 
 def _take_given(state: _Round, event: RoundEnd) -> None:
@@ -110,7 +160,8 @@ def _take_client(state: _Round, event: ClientUpdate | ClientEvent) -> None:
 
 
 def _finished(state: _Round) -> RoundSummary:
-    summary, clients = state.summary, state.clients.values()
+    summary, clients = msgspec.structs.replace(state.summary), state.clients.values()
+    summary.metrics = dict(summary.metrics)
     updates = [client.update for client in clients if client.update is not None]
     summary.num_completed = sum(update.status in (None, "active") for update in updates)
     summary.num_dropouts = sum(_has(client, "dropped", client.dropped) for client in clients)

@@ -1,0 +1,118 @@
+"""What a destination is: where a run's events are delivered to, a batch at a time.
+
+A destination knows its product (MLflow, TensorBoard, …) and nothing of journals, threads, offsets
+and retries: that is `Following`'s part.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, Protocol
+
+import msgspec
+
+from fedsight.events import AnyEvent, ClientUpdate, RunStatus
+from fedsight.summary import RoundSummary
+
+
+class RoundReport(msgspec.Struct):
+    """A round that ended, or one whose figures changed after its end (`is_revision`).
+
+    clients: one update a client, each the client's last non-null value per field.
+    """
+
+    summary: RoundSummary
+    clients: list[ClientUpdate]
+    is_revision: bool = False
+
+
+class Line(msgspec.Struct):
+    """One event of the journal. `report` stands with the line that made the round's figures final."""
+
+    offset: int
+    event: AnyEvent
+    report: RoundReport | None = None
+
+
+class Totals(msgspec.Struct):
+    """Counters over the run, from its beginning; sums over the values that were reported."""
+
+    num_rounds: int = 0
+    num_updates: int = 0
+    num_dropouts: int = 0
+    num_comm_failures: int = 0
+    num_checkpoints: int = 0
+    bytes_up: float = 0.0
+    bytes_down: float = 0.0
+
+
+class RunInfo(msgspec.Struct):
+    """The run that a journal belongs to. `client_id` is set in a site's own journal."""
+
+    run_id: str
+    project: str = "default"
+    algorithm: str | None = None
+    framework: str | None = None
+    config: dict[str, Any] = {}
+    tags: dict[str, str] = {}
+    started_at: float | None = None
+    client_id: str | None = None
+
+
+class Batch(msgspec.Struct):
+    """Consecutive events of one journal. `totals` is as of before its first line.
+
+    The same lines may come again after a crash, in a batch that begins or ends elsewhere.
+    """
+
+    run: RunInfo
+    journal: str
+    lines: list[Line]
+    totals: Totals
+
+
+class Destination(Protocol):
+    """A product to deliver to. All calls come from one thread; each may raise, and is then called again."""
+
+    name: ClassVar[str]
+    """Its word on the command line and in messages: "mlflow"."""
+
+    def identity(self) -> str:
+        """Which store it delivers to, without secrets; the saved offset belongs to (journal, identity)."""
+
+    def open(self, run: RunInfo, saved: dict[str, Any] | None) -> None:
+        """Get ready to deliver `run`. saved: what `save` gave when this run was delivered last, None the first time."""
+
+    def deliver(self, batch: Batch) -> int:
+        """Hand the lines on, whole or not at all. Returns how many values the product refused for good.
+
+        Raises whatever stops it: the same batch comes again.
+        """
+
+    def save(self) -> dict[str, Any] | None:
+        """What the next `open` needs to go on (has a JSON form); kept together with the offset."""
+
+    def close(self, status: RunStatus | None) -> None:
+        """Everything is delivered. status: how the run ended; None where it hasn't, and somebody may go on."""
+
+    def where(self) -> str:
+        """A few words on where to look at it, for the line at the run's end."""
+
+    def sync_arguments(self) -> list[str]:
+        """The options of `fedsight sync --to <name>` that deliver to the same place."""
+
+
+def number_fields(event: ClientUpdate) -> dict[str, float]:
+    """The numbers of an update by the names of the metadata contract, custom ones included; missing ones left out."""
+    found = {name: value for name in UPDATE_NUMBERS if (value := getattr(event, name)) is not None}
+    if (staleness := event.staleness) is not None:
+        found["staleness"] = staleness
+    found.update(event.metrics or {})
+    return found
+
+
+UPDATE_NUMBERS = tuple(
+    name
+    for name in ClientUpdate.__struct_fields__
+    if name not in ("client_id", "round", "base_round", "status", "city", "country", "metrics", "extra", "ts")
+)
+"""The contract's numeric fields, in its order."""
