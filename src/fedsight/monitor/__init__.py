@@ -1,0 +1,1 @@
+"""What a training costs the machine it runs on."""
