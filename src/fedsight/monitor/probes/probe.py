@@ -39,7 +39,7 @@ class Target(msgspec.Struct, frozen=True):
 
 
 class Unavailable(FedsightError):
-    """This machine, or this user, can't measure it; the message says why and what would help."""
+    """The machine, or this user, can't measure it; the message says why and what would help."""
 
 
 class Probe(Protocol):
