@@ -9,7 +9,7 @@ PACKAGE_SOURCES := pyproject.toml $(wildcard hatch_build.py) $(DASHBOARD_SOURCES
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test bench lint ui clean chromium
+.PHONY: help demo test bench lint ui clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-7s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -17,7 +17,7 @@ help: ## Show this list
 demo: .venv/.demo ## Train a real federation of 20 clients here and watch it (ARGS="--rounds 10")
 	@$(BIN)/fedsight demo $(ARGS)
 
-test: .venv/.dev chromium ## Run all tests, with coverage (ARGS="-k journal")
+test: .venv/.dev servers ## Run all tests, with coverage (ARGS="-k journal")
 	$(BIN)/pytest -n 2 --dist loadfile --cov --cov-report=term $(if $(ARGS),$(ARGS),--cov-fail-under=90)
 	cd ui && PATH="$(CURDIR)/$(BIN):$$PATH" npm test
 
@@ -65,8 +65,13 @@ python3-venv:
 		echo "Python's venv module is missing. Install it with: sudo apt-get install python3-venv" >&2; exit 1; \
 	fi
 
-# The end-to-end test watches the dashboard in Debian's Chromium; elsewhere it is skipped and says so.
-chromium:
-	@if ! command -v chromium >/dev/null && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
-		apt-get update -q && apt-get install -y -q --no-install-recommends chromium; \
+# The programs that tests drive for real, and Debian's packages of them. Elsewhere than on Debian as root,
+# a test whose program is missing is skipped and says so.
+SERVERS := chromium:chromium prometheus:prometheus promtool:prometheus prometheus-pushgateway:prometheus-pushgateway
+
+.PHONY: servers
+servers:
+	@missing=$$(for each in $(SERVERS); do command -v "$${each%%:*}" >/dev/null || echo "$${each#*:}"; done | sort -u); \
+	if [ -n "$$missing" ] && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+		apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends $$missing; \
 	fi

@@ -41,7 +41,7 @@ def python_of(name: str) -> Path:
     if not python.exists():
         print(f"setting up {name} …", file=sys.stderr)
         venv.create(folder, with_pip=True)
-    subprocess.run([python, "-m", "pip", "install", "-q", "--disable-pip-version-check", package], check=True)
+    subprocess.run([python, "-m", "pip", "install", "-q", "--disable-pip-version-check", *package.split()], check=True)
     return python
 
 
