@@ -88,5 +88,6 @@ class Pushgateway(_Process):
     """An empty Pushgateway."""
 
     def __init__(self, folder: Path) -> None:
-        super().__init__(folder, "prometheus-pushgateway")
+        # Debian's keeps its state in /var unless told otherwise.
+        super().__init__(folder, "prometheus-pushgateway", f"--persistence.file={folder / 'pushgateway.data'}")
         self.url = f"http://127.0.0.1:{self.port}"

@@ -1,4 +1,4 @@
-"""What Prometheus is shown: the newest state of a run's journals, as metric families.
+"""What Prometheus is shown: the newest state of runs, as metric families.
 
 A scrape is built from whole snapshots, so the figures of a round always belong together.
 """
@@ -23,7 +23,7 @@ from fedsight.emitters.series import (
     add_line,
     known,
 )
-from fedsight.events import ClientUpdate, Metric, RunEnd, RunStart, RunStatus
+from fedsight.events import ClientUpdate, Metric, RoundEnd, RunEnd, RunStart, RunStatus
 from fedsight.summary import RoundSummary
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ _STATUSES = ("running", "finished", "failed", "killed")
 
 
 class Snapshot(msgspec.Struct):
-    """One journal's state as of now. Never changed once it is shown: `after` makes the next one.
+    """A run's state as of now, or one site's side of it. Never changed once shown: `after` makes the next one.
 
     metrics: newest points of step-level curves, by client ("" is the server) and key.
     clients: each client's newest update, where clients are exported.
@@ -75,7 +75,7 @@ class Snapshot(msgspec.Struct):
                 _take_update(new, event, max_clients)
             if line.report is not None:
                 summary = line.report.summary
-                if not line.report.is_revision:
+                if not line.report.is_revision or isinstance(event, RoundEnd):
                     new.round, new.round_ended_at = summary, event.ts
                 elif new.round is not None and new.round.round == summary.round:
                     new.round = summary
@@ -97,23 +97,23 @@ def _take_update(shown: Snapshot, update: ClientUpdate, max_clients: int) -> Non
 
 
 class Exposition:
-    """A collector for `prometheus_client` over the snapshots of any number of emitters.
+    """A collector for `prometheus_client` over the snapshots of any number of emitters, one each.
 
     Where emitters share it, the figures of a run that has ended stay until another run is shown.
     """
 
     def __init__(self) -> None:
-        self._shown: dict[object, list[Snapshot]] = {}
+        self._shown: dict[object, Snapshot] = {}
         self._over: set[object] = set()
         self._lock = threading.Lock()
 
-    def show(self, owner: object, snapshots: Iterable[Snapshot]) -> None:
-        """From the next scrape on `owner` has these to show; what is over makes room."""
+    def show(self, owner: object, snapshot: Snapshot) -> None:
+        """From the next scrape on `owner` has this to show; what is over makes room."""
         with self._lock:
             for each in self._over - {owner}:
                 self._shown.pop(each, None)
             self._over.clear()
-            self._shown[owner] = list(snapshots)
+            self._shown[owner] = snapshot
 
     def mark_over(self, owner: object) -> None:
         """What `owner` shows is final: it stays until somebody else has something to show."""
@@ -129,7 +129,7 @@ class Exposition:
     def collect(self) -> Iterable[Family]:
         """The families of one scrape."""
         with self._lock:
-            snapshots = [snapshot for shown in self._shown.values() for snapshot in shown]
+            snapshots = list(self._shown.values())
         families = _Families()
         for snapshot in snapshots:
             _fill(families, snapshot)
@@ -137,15 +137,14 @@ class Exposition:
 
 
 class _Families:
-    """Metric families in the making. Samples of the same labels, from journals of one run, become one."""
+    """Metric families in the making."""
 
     def __init__(self) -> None:
         self._samples: dict[tuple[str, str, str], dict[tuple[tuple[str, str], ...], float]] = {}
 
     def put(self, kind: str, name: str, description: str, labels: dict[str, str], value: float) -> None:
         samples = self._samples.setdefault((name, kind, description), {})
-        key = tuple(labels.items())
-        samples[key] = samples.get(key, 0.0) + value if kind == "counter" else value
+        samples[tuple(labels.items())] = value
 
     def finished(self) -> Iterator[Family]:
         from prometheus_client.core import Metric as Family

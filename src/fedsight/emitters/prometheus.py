@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 from urllib.error import HTTPError
@@ -12,8 +11,8 @@ from urllib.parse import unquote, urlsplit, urlunsplit
 
 import msgspec
 
-from fedsight.emitters.destination import Batch, RunInfo
-from fedsight.emitters.exposition import Snapshot
+from fedsight.emitters.destination import Batch, Line, RunInfo
+from fedsight.emitters.exposition import Exposition, Snapshot
 from fedsight.emitters.scrape_port import ScrapePort, exposition_in, open_port, require_prometheus_client, stop_port
 from fedsight.errors import UsageError
 from fedsight.events import ClientUpdate, RunEnd, RunStart, RunStatus
@@ -75,11 +74,8 @@ class PrometheusEmitter:
         self._per_client = per_client
         self._max_clients = max_clients
         self._port: ScrapePort | None = None
-        self._snapshots: dict[str, Snapshot] = {}
-        self._saved: dict[str, Snapshot] = {}
+        self._snapshot: Snapshot | None = None
         self._warned_of_limit = False
-        self._opened_in_pid: int | None = None
-        self._warned_of_fork = False
 
     @property
     def port(self) -> int | None:
@@ -99,47 +95,37 @@ class PrometheusEmitter:
     def open(self, run: RunInfo, saved: dict[str, Any] | None) -> None:
         """Open the port. Raises `OSError` where it is in use, `MissingExtra` without `prometheus_client`."""
         require_prometheus_client()
-        if self._opened_in_pid is None:
-            self._opened_in_pid = os.getpid()
-        self._snapshots = {key: each for key, each in self._snapshots.items() if each.run.run_id == run.run_id}
-        self._saved = {} if saved is None else _snapshots_of(saved)
-        if self._is_forked():
-            return
+        now = self._snapshot
+        if now is None or (now.run.run_id, now.run.client_id) != (run.run_id, run.client_id):
+            self._snapshot = None if saved is None else _from_json(saved["snapshot"])
         if self._gateway is None and self._registry is None and self._port is None:
             self._port = open_port(self._wanted_port, self._addr)
 
     def deliver(self, batch: Batch) -> int:
         """Show the state after `batch`; push it where a round ended. Raises `OSError` where the gateway doesn't take it."""
-        if self._is_forked():
-            return 0
-        before = self._snapshots.get(batch.journal) or self._saved.get(batch.journal)
-        if before is None:
-            before = Snapshot(batch.run, batch.totals)
+        before = self._snapshot or Snapshot(batch.run, batch.totals)
         if self._per_client and before.hidden is None:
-            before.hidden = set()
+            before = msgspec.structs.replace(before, hidden=set())
         # A site's own journal has one client to show, itself.
         limit = self._max_clients if self._per_client else int(batch.run.client_id is not None)
-        self._snapshots[batch.journal] = after = before.after(batch, limit)
-        self._warn_of_limit(after)
-        if self._gateway is None:
-            self._show()
-        elif any(_is_worth_a_push(batch.run, line.event, line.report is not None) for line in batch.lines):
-            self._gateway.push(batch.run, self._snapshots)
+        self._snapshot = before.after(batch, limit)
+        self._warn_of_limit(self._snapshot)
+        if (exposition := self._exposition()) is not None:
+            exposition.show(self, self._snapshot)
+        elif self._gateway is not None and any(_is_worth_a_push(batch.run, line) for line in batch.lines):
+            self._gateway.push(self._snapshot)
         return 0
 
     def save(self) -> dict[str, Any] | None:
         """The figures of the newest round: a restart shows them again. Clients come back with their next update."""
-        kept = {key: msgspec.structs.replace(each, clients={}, hidden=None) for key, each in self._snapshots.items()}
-        # Python's own JSON writes NaN as such.
-        return {"snapshots": json.dumps(msgspec.to_builtins(kept))}
+        if self._snapshot is None:
+            return None
+        return {"snapshot": _to_json(msgspec.structs.replace(self._snapshot, clients={}, hidden=None))}
 
     def close(self, status: RunStatus | None) -> None:
         """Push for the last time; a port goes on showing the final figures."""
-        if self._is_forked():
-            return
-        if self._gateway is not None:
-            for snapshot in list(self._snapshots.values())[-1:]:
-                self._gateway.push(snapshot.run, self._snapshots)
+        if self._gateway is not None and self._snapshot is not None:
+            self._gateway.push(self._snapshot)
         elif status is not None and (exposition := self._exposition()) is not None:
             exposition.mark_over(self)
 
@@ -168,14 +154,10 @@ class PrometheusEmitter:
 
     # ── the rest ──────────────────────────────────────────────────────────────────────────────
 
-    def _exposition(self) -> Any:
+    def _exposition(self) -> Exposition | None:
         if self._registry is not None:
             return exposition_in(self._registry)
         return None if self._port is None else self._port.exposition
-
-    def _show(self) -> None:
-        if (exposition := self._exposition()) is not None:
-            exposition.show(self, self._snapshots.values())
 
     def _warn_of_limit(self, snapshot: Snapshot) -> None:
         if snapshot.hidden and not self._warned_of_limit:
@@ -186,29 +168,26 @@ class PrometheusEmitter:
                 self._max_clients,
             )
 
-    def _is_forked(self) -> bool:
-        """Whether this is a child of the process that shows the run: it has no port, and would overwrite what is pushed."""
-        if self._opened_in_pid in (None, os.getpid()):
-            return False
-        if not self._warned_of_fork:
-            self._warned_of_fork = True
-            logger.warning(
-                "fedsight: what a forked process records is not shown to Prometheus, only its parent's part."
-            )
-        return True
 
-
-def _is_worth_a_push(run: RunInfo, event: object, ends_round: bool) -> bool:
+def _is_worth_a_push(run: RunInfo, line: Line) -> bool:
     # No round ends in a site's own journal.
     return (
-        ends_round
-        or isinstance(event, (RunStart, RunEnd))
-        or (run.client_id is not None and isinstance(event, ClientUpdate))
+        line.report is not None
+        or isinstance(line.event, (RunStart, RunEnd))
+        or (run.client_id is not None and isinstance(line.event, ClientUpdate))
     )
 
 
-def _snapshots_of(saved: dict[str, Any]) -> dict[str, Snapshot]:
-    return msgspec.convert(json.loads(saved["snapshots"]), dict[str, Snapshot])
+def _to_json(snapshot: Snapshot) -> str:
+    """Python's own JSON, which has NaN."""
+    return json.dumps(msgspec.to_builtins(snapshot))
+
+
+def _from_json(text: str) -> Snapshot | None:
+    try:
+        return msgspec.convert(json.loads(text), Snapshot, str_keys=True)
+    except msgspec.ValidationError:  # kept by another version: the next round fills it anew
+        return None
 
 
 class _Gateway:
@@ -223,16 +202,16 @@ class _Gateway:
         self._user = None if parts.username is None else unquote(parts.username)
         self._password = unquote(parts.password or "")
 
-    def push(self, run: RunInfo, snapshots: dict[str, Snapshot]) -> None:
+    def push(self, snapshot: Snapshot) -> None:
         """Replace what the gateway has of this run. Raises `OSError` saying why it doesn't take it."""
         from prometheus_client import CollectorRegistry, push_to_gateway
         from prometheus_client.exposition import basic_auth_handler, default_handler
 
         registry = CollectorRegistry()
-        exposition_in(registry).show(self, snapshots.values())
-        group = {"run_id": run.run_id}
-        if run.client_id is not None:
-            group["client_id"] = run.client_id
+        exposition_in(registry).show(self, snapshot)
+        group = {"run_id": snapshot.run.run_id}
+        if snapshot.run.client_id is not None:
+            group["client_id"] = snapshot.run.client_id
         handler = default_handler
         if self._user is not None:
             handler = partial(basic_auth_handler, username=self._user, password=self._password)

@@ -7,13 +7,13 @@ unit becomes a suffix, counters end in `_total`. So a chart works with either ro
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 
 import msgspec
 
+from fedsight.emitters.batching import count
 from fedsight.emitters.destination import Line, Totals
-from fedsight.events import Checkpoint, ClientEvent, ClientUpdate
+from fedsight.events import Checkpoint, ClientUpdate
 from fedsight.summary import RoundSummary
 
 _SUFFIXES = {"1": "_ratio", "s": "_seconds", "By": "_bytes"}
@@ -127,20 +127,9 @@ def known(table: tuple[Series, ...], figures: RoundSummary | ClientUpdate | Tota
 
 
 def add_line(totals: Totals, line: Line) -> Totals:
-    """The counters after `line`. Bytes that are no finite number above 0 don't count: a counter never goes back."""
-    event, after = line.event, msgspec.structs.replace(totals)
-    after.num_rounds += line.report is not None and not line.report.is_revision
-    if isinstance(event, ClientUpdate):
-        after.num_updates += 1
-        after.bytes_up += _countable(event.bytes_sent)
-        after.bytes_down += _countable(event.bytes_received)
-    elif isinstance(event, ClientEvent):
-        after.num_dropouts += event.event == "dropout"
-        after.num_comm_failures += event.event == "comm_failure"
-    elif isinstance(event, Checkpoint):
-        after.num_checkpoints += event.sha256 is None  # the second event of a checkpoint brings its hash
+    """The counters after `line`, as far as it alone tells."""
+    after = msgspec.structs.replace(totals)
+    # Whether the line with a checkpoint's hash is one more is known when the next batch comes: a counter never goes back.
+    if not (isinstance(line.event, Checkpoint) and line.event.sha256 is not None):
+        count(after, line.event, {})
     return after
-
-
-def _countable(value: float | None) -> float:
-    return value if value is not None and value > 0 and math.isfinite(value) else 0.0
