@@ -176,3 +176,19 @@ def test_a_line_nested_too_deeply_is_a_bad_line_and_costs_only_itself(line: byte
     assert [event is None for event in block.events] == [False, True, False]
     assert [bad.offset for bad in block.bad] == [10 + len(good)]
     assert "100 levels" in block.bad[0].reason
+
+
+def test_an_update_as_a_dict_holds_what_the_application_added_beside_the_rest() -> None:
+    update = ClientUpdate(
+        ts=1.0,
+        client_id="a",
+        round=2,
+        base_round=1,
+        local_loss=0.5,
+        metrics={"auc": 0.7},
+        extra={"city": "Lyon", "x": [1]},
+    )
+    told = update.to_dict()
+    assert (told["client_id"], told["local_loss"], told["auc"], told["x"], told["city"]) == ("a", 0.5, 0.7, [1], "Lyon")
+    assert (told["status"], told["num_samples"]) == ("active", None)
+    assert not {"ts", "metrics", "extra"} & told.keys()

@@ -123,6 +123,17 @@ class ClientUpdate(Event, tag="client_update"):
             return None
         return self.round - self.base_round
 
+    def to_dict(self) -> dict[str, Any]:
+        """Everything but `ts` by name, what an application added (`metrics`, `extra`) beside the rest and over it.
+
+        None is unknown; a status that was not said is "active".
+        """
+        known = msgspec.structs.asdict(self)
+        added = {**(known.pop("metrics") or {}), **(known.pop("extra") or {})}
+        del known["ts"]
+        known["status"] = "active" if self.status is None else self.status
+        return {**known, **added}
+
 
 class ClientEvent(Event, tag="client_event"):
     """Something happened to a client's taking part."""

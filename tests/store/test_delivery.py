@@ -36,6 +36,7 @@ def updates(ids):
         local_loss=numbers,
         gradient_norm=numbers,
         bytes_sent=numbers,
+        train_time_sec=numbers,
         metrics=st.none() | st.dictionaries(st.sampled_from(["x", "y"]), st.sampled_from([1.0, 2.0, math.nan])),
         extra=st.none() | st.just({"note": math.nan}),
     )

@@ -130,7 +130,7 @@ def test_a_round_adds_up(store, journal):
     found = row(queries.rounds(store, "run"))
     assert found["state"] == "closed"
     assert (found["num_selected"], found["num_completed"], found["num_dropouts"], found["num_failures"]) == (6, 3, 1, 2)
-    assert (found["num_late"], found["participation_rate"], found["num_stragglers"]) == (1, 0.5, None)
+    assert (found["num_late"], found["participation_rate"], found["num_stragglers"]) == (1, 0.5, 0)
     assert (found["total_bytes_up"], found["total_bytes_down"]) == (30.0, 77.0)
     assert found["gradient_norm_dispersion"] == pytest.approx(math.sqrt(2))
     assert (found["mean_staleness"], found["max_staleness"]) == (1.0, 2)

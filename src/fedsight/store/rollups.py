@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from functools import cached_property
 from typing import Any
 
 import duckdb
@@ -19,8 +20,9 @@ from fedsight.store import columns
 from fedsight.store.memory import RoundState, RunState
 from fedsight.store.reading import updates_sql
 from fedsight.store.rows import insert_table
-from fedsight.store.schema import GLOBAL_NUMBERS, NUMERIC
-from fedsight.store.tally import TALLIES
+from fedsight.store.schema import NUMERIC
+from fedsight.store.tally import SERVER, TALLIES
+from fedsight.summary import arrivals, bytes_per_client, count_stragglers
 
 _QUANTILES = [0.05, 0.25, 0.5, 0.75, 0.95]
 
@@ -60,10 +62,11 @@ class Figures(msgspec.Struct):
 
 
 def write_rollups(con: duckdb.DuckDBPyConnection, run: RunState, states: Sequence[RoundState], commit: int) -> set[str]:
-    """Work out and write the rows of `states`. Returns the names of global metrics that have a value."""
+    """Work out and write the rows of `states`. Returns the names of the application's metrics that have a value."""
     updates = _updates(con, run, [state.round for state in states if state.members])
     figures = _figures(updates)
-    rows = [_row(state, figures.get(state.round, Figures())) for state in states]
+    times = _Times(updates)
+    rows = [_row(state, figures.get(state.round, Figures()), times) for state in states]
     known = [state.round for state in states if state.version]
     if known:
         for table in ("rounds", "bands"):
@@ -72,14 +75,13 @@ def write_rollups(con: duckdb.DuckDBPyConnection, run: RunState, states: Sequenc
     _insert_bands(con, run.run_no, updates)
     for state in states:
         state.version = commit
-    names = {name for row in rows for name in GLOBAL_NUMBERS if row[name] is not None}
-    return names.union(*(state.metrics for state in states))
+    return set().union(*(state.metrics for state in states))
 
 
 def _updates(con: duckdb.DuckDBPyConnection, run: RunState, rounds: Sequence[int]) -> pa.Table:
     """What the updates of these rounds say in numbers."""
     known = {key for scope, key, _ in run.names if scope == "client"}
-    names = ["round", "base_round", *(name for name in NUMERIC if name in known), "metrics"]
+    names = ["round", "base_round", "source", "ts", "status", *(name for name in NUMERIC if name in known), "metrics"]
     where = f"run_no = {run.run_no} AND round IN ({', '.join(map(str, rounds)) or 'NULL'})"
     if rounds:
         where += f" AND round BETWEEN {min(rounds)} AND {max(rounds)}"
@@ -104,7 +106,33 @@ def _figures(updates: pa.Table) -> dict[int, Figures]:
     return figures
 
 
-def _row(state: RoundState, figures: Figures) -> dict[str, Any]:
+class _Times:
+    """How long the clients that completed a round took, by round."""
+
+    def __init__(self, updates: pa.Table) -> None:
+        self._completed = pc.fill_null(pc.equal(updates["status"], "active"), True)
+        self._updates = updates
+
+    @cached_property
+    def trained_sec(self) -> dict[int, list[float]]:
+        """The training times that they told."""
+        if "train_time_sec" not in self._updates.column_names:
+            return {}
+        times = self._updates["train_time_sec"]
+        return self._by_round("train_time_sec", pc.and_(pc.is_finite(times), pc.greater_equal(times, 0.0)))
+
+    @cached_property
+    def told_at(self) -> dict[int, list[float]]:
+        """When the server told of them."""
+        return self._by_round("ts", pc.equal(self._updates["source"], SERVER))
+
+    def _by_round(self, name: str, which: pa.ChunkedArray) -> dict[int, list[float]]:
+        table = self._updates.select(["round", name]).filter(pc.and_(self._completed, pc.fill_null(which, False)))
+        grouped = table.group_by("round", use_threads=False).aggregate([(name, "list")])
+        return dict(zip(grouped["round"].to_pylist(), grouped[f"{name}_list"].to_pylist(), strict=True))
+
+
+def _row(state: RoundState, figures: Figures, times: _Times) -> dict[str, Any]:
     """The row of a round. What the application gave wins over what we can work out."""
     # Most clients of a round have the same bits: count each combination once.
     tallies = [(TALLIES[bits], number) for bits, number in Counter(state.members.values()).items()]
@@ -126,6 +154,13 @@ def _row(state: RoundState, figures: Figures) -> dict[str, Any]:
     }
     # Where nobody said who was selected: those who were heard of.
     selected = len(state.members) if row["num_selected"] is None else row["num_selected"]
+    if row["num_stragglers"] is None:
+        row["num_stragglers"] = count_stragglers(
+            selected,
+            times.trained_sec.get(state.round, []),
+            lambda: arrivals(state.started_at, times.told_at.get(state.round, [])),
+        )
+    row["bytes_per_client"] = bytes_per_client(row["total_bytes_up"], row["num_completed"])
     row["participation_rate"] = row["num_completed"] / selected if selected > 0 else None
     row["metrics"] = state.metrics
     row["given"] = json.dumps({"selected": state.selected, "given": state.given, "metrics": state.metrics})

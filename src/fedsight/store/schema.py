@@ -10,7 +10,7 @@ import msgspec
 
 from fedsight.events import ClientUpdate
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 _BASIC = {"ts", "extra", "client_id", "round", "base_round", "status", "metrics"}
 
@@ -77,6 +77,7 @@ ROUND_COLUMNS: tuple[str, ...] = (
     "aggregation_time_sec",
     "total_bytes_up",
     "total_bytes_down",
+    "bytes_per_client",
     "gradient_norm_dispersion",
     "mean_staleness",
     "max_staleness",
@@ -140,7 +141,7 @@ TABLES: dict[str, str] = {
         "run_no INTEGER, round BIGINT, state VARCHAR, started_at DOUBLE, ended_at DOUBLE, global_accuracy DOUBLE, "
         "global_loss DOUBLE, num_selected DOUBLE, num_completed BIGINT, num_dropouts BIGINT, num_failures DOUBLE, "
         "num_stragglers DOUBLE, num_late BIGINT, participation_rate DOUBLE, round_duration_sec DOUBLE, "
-        "aggregation_time_sec DOUBLE, total_bytes_up DOUBLE, total_bytes_down DOUBLE, "
+        "aggregation_time_sec DOUBLE, total_bytes_up DOUBLE, total_bytes_down DOUBLE, bytes_per_client DOUBLE, "
         "gradient_norm_dispersion DOUBLE, mean_staleness DOUBLE, max_staleness BIGINT, "
         "metrics MAP(VARCHAR, DOUBLE), given VARCHAR, version BIGINT"
     ),
@@ -171,7 +172,7 @@ TABLES: dict[str, str] = {
     "dead_letters": (
         "journal VARCHAR, position BIGINT, run_id VARCHAR, reason VARCHAR, received_at DOUBLE, version BIGINT"
     ),
-    # Which names have at least one value; `client_id` is null where it says nothing.
+    # Which names have at least one value, the round's own numbers apart; `client_id` is null where it says nothing.
     "metric_names": "run_no INTEGER, scope VARCHAR, key VARCHAR, client_id VARCHAR",
 }
 

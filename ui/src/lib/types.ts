@@ -44,6 +44,7 @@ export interface Round {
   aggregation_time_sec: Num
   total_bytes_up: Num
   total_bytes_down: Num
+  bytes_per_client: Num
   gradient_norm_dispersion: Num
   mean_staleness: Num
   max_staleness: Num

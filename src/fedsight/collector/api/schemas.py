@@ -56,6 +56,7 @@ class RoundsColumns(msgspec.Struct):
     aggregation_time_sec: list[Number]
     total_bytes_up: list[Number]
     total_bytes_down: list[Number]
+    bytes_per_client: list[Number]
     gradient_norm_dispersion: list[Number]
     mean_staleness: list[Number]
     max_staleness: list[Number]

@@ -19,7 +19,7 @@ from fedsight.store.queries.snapshot import (
     snapshot,
     to_cursor,
 )
-from fedsight.store.schema import RUN_COLUMNS
+from fedsight.store.schema import GLOBAL_NUMBERS, RUN_COLUMNS
 
 
 class StepKey(msgspec.Struct):
@@ -134,6 +134,9 @@ def metric_names(store: Store, run_id: str) -> MetricNames:
 
 def _names(view: Snapshot, run_no: int) -> MetricNames:
     names = MetricNames(view.as_of, [], [], [])
+    counts = ", ".join(f"count({name})" for name in GLOBAL_NUMBERS)
+    (found,) = view.rows(f"SELECT {counts} FROM rounds WHERE run_no = {run_no}")
+    names.global_.extend(name for name, count in zip(GLOBAL_NUMBERS, found, strict=True) if count)
     for scope, key, client_id in view.rows(
         "SELECT scope, key, client_id FROM metric_names WHERE run_no = ? ORDER BY key, client_id NULLS FIRST", [run_no]
     ):
@@ -141,6 +144,7 @@ def _names(view: Snapshot, run_no: int) -> MetricNames:
             names.step.append(StepKey(key, client_id))
         else:
             (names.client if scope == "client" else names.global_).append(key)
+    names.global_ = sorted(set(names.global_))
     return names
 
 
