@@ -476,7 +476,7 @@ def test_an_emitter_that_throws_harms_neither_training_nor_the_others(
         def attach(self, path: Path) -> None:
             raise RuntimeError("no")
 
-        drain = detach = pending = delivered = sync_command = attach
+        drain = detach = pending = delivered = sync_command = state = attach
 
     with a_run(tmp_path, emitters=[Broken()]) as run:
         run.log_round(0)

@@ -18,7 +18,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from fedsight.emitters import Emitter
 from fedsight.errors import FedsightError, NotInitialized, RunFinished, UsageError
 from fedsight.events import ClientUpdate, RunStatus
 from fedsight.journal.writer import Durability
@@ -55,7 +54,7 @@ def init(
     run_id: str | None = None,
     algorithm: str | None = "FedAvg",
     config: dict[str, Any] | None = None,
-    emitters: Sequence[Emitter] | None = None,
+    emitters: Sequence[object] | None = None,
     verbose: bool = True,
     project: str = "default",
     framework: str | None = None,
@@ -89,7 +88,7 @@ def join(
     client_id: str | int,
     *,
     runs_dir: str | Path = "runs",
-    emitters: Sequence[Emitter] | None = None,
+    emitters: Sequence[object] | None = None,
     verbose: bool = False,
     durability: Durability = "process",
 ) -> Run:

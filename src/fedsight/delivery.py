@@ -6,14 +6,22 @@ An emitter is somebody else's code: whatever it throws is logged, and training g
 from __future__ import annotations
 
 import atexit
+import contextlib
 import logging
 import os
 import sys
+import threading
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Protocol
+
+import msgspec
 
 from fedsight.emitters import Emitter
+from fedsight.emitters.state import LOG_COMPONENT, EmitterState
+from fedsight.emitters.trouble import Change, OnChange
+from fedsight.events import Log
 from fedsight.journal import JournalWriter, writer_alive
 from fedsight.journal.names import sibling_paths
 
@@ -23,6 +31,20 @@ DRAIN_SEC = 30.0
 """How long the end of a run waits for its emitters, where nothing else is said."""
 
 _QUIET_SEC = 1.0
+_PROGRESS_SEC = 3.0
+_LOOK_SEC = 0.2
+_RESERVE_SEC = 5.0
+"""Of that time, what slow emitters leave to those that need the finished journal (a third of it at most)."""
+_NOTE_SEC = 60.0
+
+Record = Callable[[Log], None]
+
+
+class Say(Protocol):
+    """Tells the user something in a line; `in_place`: instead of the terminal's present line."""
+
+    def __call__(self, text: str, *, in_place: bool = False) -> None:  # noqa: D102 - the class says it
+        ...
 
 
 class Delivery:
@@ -31,27 +53,46 @@ class Delivery:
     say: tells the user something, in a line.
     """
 
-    def __init__(self, emitters: Sequence[Emitter], say: Callable[[str], None]) -> None:
-        self._emitters = emitters
+    def __init__(self, emitters: Sequence[Emitter], say: Say) -> None:
+        self._emitters = list(emitters)
         self._say = say
+        self._record: Record | None = None
+        self._early: list[Log] = []
+        self._record_lock = threading.Lock()
         self._paths: list[Path] = []
         self._pid = os.getpid()
+        for emitter in self._emitters:
+            if hasattr(emitter, "on_change"):
+                emitter.on_change = self._noting(emitter)
+
+    def tell(self, record: Record) -> None:
+        """From now on the emitters' troubles are told in `log` events; `record` writes one into the journal."""
+        with self._record_lock:
+            self._record = record
+            for log in self._early:
+                record(log)
+
+    # ── which journals ────────────────────────────────────────────────────────────────────────
 
     def follow(self, writer: JournalWriter) -> None:
         """The journal that `writer` has just opened is to be delivered."""
         if os.getpid() != self._pid:
             self._pid = os.getpid()
             self._paths = []
+            self._record_lock = threading.Lock()
+            # What is only in the parent's process delivers this journal at the parent's end.
+            self._emitters = [each for each in self._emitters if not _needs_open_journal(each)]
             self._drain_at_childs_end(writer)
-        self._attach(writer.path)
+        self._attach(writer.path, self._emitters)
 
-    def _attach(self, path: Path) -> None:
-        self._paths.append(path)
-        for emitter in self._emitters:
+    def _attach(self, path: Path, emitters: Sequence[Emitter]) -> None:
+        if path not in self._paths:
+            self._paths.append(path)
+        for emitter in emitters:
             try:
                 emitter.attach(path)
             except Exception:
-                logger.exception("fedsight: the emitter %r failed; this run does without it", emitter)
+                logger.exception("fedsight: the emitter %s failed; this run does without it", type(emitter).__name__)
 
     def _drain_at_childs_end(self, writer: JournalWriter) -> None:
         """A forked child records to a journal of its own: it waits for it to be delivered when it ends."""
@@ -65,32 +106,159 @@ class Delivery:
             sys.modules["multiprocessing.util"].Finalize(None, drain, exitpriority=10)
 
     def take_over_from_children(self, path: Path) -> None:
-        """Deliver also what forked children recorded beside `path`, and did not live to deliver."""
-        if self._emitters:
-            for sibling in sibling_paths(path):
-                if not writer_alive(sibling):
-                    self._attach(sibling)
+        """Deliver also what forked children recorded beside `path`.
+
+        A child that lives delivers to a collector itself; to everything else, its parent does, as far as it is.
+        """
+        for sibling in sibling_paths(path) if self._emitters else ():
+            is_written = writer_alive(sibling)
+            emitters = [each for each in self._emitters if _needs_open_journal(each) or not is_written]
+            if is_written and emitters:
+                logger.warning(
+                    "fedsight: another process still records to %s: what it records from now on is delivered by "
+                    "`fedsight sync` alone.",
+                    sibling,
+                )
+            if emitters:
+                self._attach(sibling, emitters)
+
+    # ── the end ───────────────────────────────────────────────────────────────────────────────
+
+    def drain_while_open(self, timeout_sec: float) -> None:
+        """Wait for the emitters whose state goes into the journal, and write it there."""
+        first = [each for each in self._emitters if _needs_open_journal(each)]
+        if not first:
+            return
+        reserve_sec = min(_RESERVE_SEC, timeout_sec / 3) if len(first) < len(self._emitters) else 0.0
+        complete = self._drain(first, self._paths, timeout_sec - reserve_sec)
+        for emitter in first:
+            with contextlib.suppress(Exception):  # what it threw was logged just now
+                state = emitter.state()
+                told = emitter.delivered() if emitter in complete else emitter.pending(self._paths)
+                event = "delivered" if emitter in complete else "pending"
+                self._note(state, event, told, is_good=emitter in complete and not state.num_failed)
+        self._let_go(first, complete)
 
     def drain(self, timeout_sec: float) -> None:
-        """Wait, `timeout_sec` at most, until all is delivered; say what is not, and the command that does it."""
-        deadline = time.monotonic() + timeout_sec
+        """The journal is done: wait, `timeout_sec` at most, until all is delivered; say what is not."""
+        with self._record_lock:
+            self._record = lambda _: None
+        rest = [each for each in self._emitters if not _needs_open_journal(each)]
         paths, self._paths = self._paths, []
-        for emitter in self._emitters:
-            try:
-                self._drain_one(emitter, paths, max(0.0, deadline - time.monotonic()))
-            except Exception:
-                logger.exception("fedsight: the emitter %r failed", emitter)
+        self._let_go(rest, self._drain(rest, paths, timeout_sec), paths)
 
-    def _drain_one(self, emitter: Emitter, paths: list[Path], timeout_sec: float) -> None:
-        quiet_sec = min(_QUIET_SEC, timeout_sec)
-        complete = emitter.drain(paths, quiet_sec)
-        if not complete and timeout_sec > quiet_sec:
-            self._say(f"{emitter.pending(paths)}; waiting for it, {timeout_sec:.0f} s at most")
-            complete = emitter.drain(paths, timeout_sec - quiet_sec)
-        if complete:
-            self._say(emitter.delivered())
+    def _drain(self, emitters: Sequence[Emitter], paths: Sequence[Path], timeout_sec: float) -> list[Emitter]:
+        """Wait for all of them at once. Those that have delivered everything."""
+        deadline = time.monotonic() + timeout_sec
+        progress = _Progress(self._say)
+        complete: list[Emitter] = []
+        waiting = list(emitters)
+        wait_sec = 0.0  # first, all are told that the end has come
+        while waiting:
+            left: list[Emitter] = []
+            for emitter in waiting:
+                try:
+                    (complete if emitter.drain(paths, wait_sec / len(waiting)) else left).append(emitter)
+                except Exception:
+                    logger.exception("fedsight: the emitter %s failed", type(emitter).__name__)
+            waiting = left
+            left_sec = deadline - time.monotonic()
+            if left_sec <= 0:
+                break
+            wait_sec = min(_LOOK_SEC, left_sec)
+            if waiting:
+                progress.show(waiting, paths, left_sec)
+        progress.end()
+        return complete
+
+    def _let_go(
+        self, emitters: Sequence[Emitter], complete: Sequence[Emitter], paths: Sequence[Path] | None = None
+    ) -> None:
+        paths = self._paths if paths is None else paths
+        for emitter in emitters:
+            try:
+                if emitter in complete:
+                    self._say(emitter.delivered())
+                else:
+                    logger.warning(
+                        "fedsight: %s. Deliver the rest with: %s", emitter.pending(paths), emitter.sync_command(paths)
+                    )
+                emitter.detach(paths)
+            except Exception:
+                logger.exception("fedsight: the emitter %s failed", type(emitter).__name__)
+
+    # ── what the dashboard sees of it ─────────────────────────────────────────────────────────
+
+    def _noting(self, emitter: Emitter) -> OnChange:
+        noted_sec: float | None = None
+        is_noted = False
+
+        def note(change: Change, text: str) -> None:
+            # An emitter that comes and goes doesn't fill the journal.
+            nonlocal noted_sec, is_noted
+            if change == "failing":
+                is_noted = noted_sec is None or time.monotonic() - noted_sec > _NOTE_SEC
+                noted_sec = time.monotonic() if is_noted else noted_sec
+            if is_noted:
+                self._note(emitter.state(), change, text, is_good=change == "working")
+
+        return note
+
+    def _note(self, state: EmitterState, event: str, text: str, *, is_good: bool) -> None:
+        log = emitter_log(state, event, text, is_good=is_good)
+        with self._record_lock:
+            if self._record is None:
+                self._early.append(log)
+            else:
+                self._record(log)
+
+
+def emitter_log(state: EmitterState, event: str, text: str, *, is_good: bool) -> Log:
+    """The `log` event that tells of an emitter's state."""
+    told = {name: value for name, value in msgspec.structs.asdict(state).items() if value is not None}
+    return Log(
+        ts=time.time(),
+        component=LOG_COMPONENT + state.name,
+        event=event,
+        message=text,
+        level="info" if is_good else "warning",
+        extra=told,
+    )
+
+
+def _needs_open_journal(emitter: Emitter) -> bool:
+    """Whether it delivers in this process alone, and its last state is to stand in the journal.
+
+    A collector gets the journal itself, so it comes last and gets those lines, too.
+    """
+    return bool(getattr(emitter, "only_in_its_process", False))
+
+
+class _Progress:
+    """Says every few seconds what is pending; on a terminal, in one line that is written anew."""
+
+    def __init__(self, say: Say) -> None:
+        self._say = say
+        self._next_sec = time.monotonic() + _QUIET_SEC
+        self._is_terminal = sys.stderr is not None and sys.stderr.isatty()
+        self._shown = False
+
+    def show(self, waiting: Sequence[Emitter], paths: Sequence[Path], left_sec: float) -> None:
+        if time.monotonic() < self._next_sec:
+            return
+        parts = []
+        for emitter in waiting:
+            with contextlib.suppress(Exception):  # it is logged when it is let go
+                parts.append(emitter.pending(paths))
+        line = f"{'; '.join(parts)}; waiting for it, {left_sec:.0f} s at most"
+        if self._is_terminal:
+            self._next_sec = time.monotonic() + _QUIET_SEC / 2
+            self._say(line, in_place=True)
         else:
-            logger.warning(
-                "fedsight: %s. Deliver the rest with: %s", emitter.pending(paths), emitter.sync_command(paths)
-            )
-        emitter.detach(paths)
+            self._next_sec = time.monotonic() + _PROGRESS_SEC
+            self._say(line)
+        self._shown = True
+
+    def end(self) -> None:
+        if self._shown and self._is_terminal:
+            self._say("", in_place=True)

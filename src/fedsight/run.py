@@ -18,7 +18,7 @@ from typing import Any
 
 from fedsight import lifecycle
 from fedsight.delivery import DRAIN_SEC, Delivery
-from fedsight.emitters import Emitter, emitters_from_environment
+from fedsight.emitters import Emitter, as_emitters, emitters_from_environment
 from fedsight.errors import RunFinished, UsageError
 from fedsight.events import (
     MAX_LINE_BYTES,
@@ -64,6 +64,8 @@ _ROUND_NUMBERS = frozenset(RoundEnd.__struct_fields__) - {"round", "algorithm_me
 _SERVER_TEXTS = frozenset({"city", "country", "host", "protocol"})
 _SERVER_NUMBERS = frozenset({"lat", "lng"})
 _NO_NAMES: frozenset[str] = frozenset()
+_SYNC_SEC = 1.0
+"""The least that the end of a run waits for the disk."""
 
 
 class Run:
@@ -76,8 +78,9 @@ class Run:
     run_id: made up when None. Where the id exists already, the run becomes `<id>-2`, and so on,
         unless `resume` is true, which goes on with it.
     config: hyperparameters; anything that has a JSON form, nested.
-    emitters: where else the events go (`fedsight.emitters`); each follows the journal in its own
-        thread. With `FEDSIGHT_COLLECTOR` set, a `CollectorEmitter` is added.
+    emitters: where else the events go: any of `fedsight.emitters`, or an object with some of the
+        hooks of docs/emitters.md. Each follows the journal in its own thread; how it is doing, the
+        attribute `emitters` tells. With `FEDSIGHT_COLLECTOR` set, a `CollectorEmitter` is added.
     verbose: print a line at the start, each round and the end to standard error.
     durability: "process" (default) survives `kill -9`; "disk" syncs every call to the disk too.
 
@@ -90,7 +93,7 @@ class Run:
         run_id: str | None = None,
         algorithm: str | None = "FedAvg",
         config: dict[str, Any] | None = None,
-        emitters: Sequence[Emitter] | None = None,
+        emitters: Sequence[object] | None = None,
         verbose: bool = True,
         *,
         project: str = "default",
@@ -105,10 +108,7 @@ class Run:
         self.config = mapping_of(config, "config") or {}
         self.verbose = verbose
         self.status: RunStatus | None = None
-        self.emitters = [*(emitters or []), *emitters_from_environment(emitters or [])]
-        for emitter in self.emitters:
-            if not isinstance(emitter, Emitter):
-                raise UsageError("emitters", f"emitters must hold emitters (see fedsight.emitters), not {emitter!r}.")
+        self.emitters: list[Emitter] = as_emitters([*(emitters or []), *emitters_from_environment(emitters or [])])
         if durability not in ("process", "disk"):
             raise UsageError("durability", f"durability must be 'process' or 'disk', not {durability!r}.")
         self.client_id = None if client_id is None else client_id_of(client_id)
@@ -137,6 +137,7 @@ class Run:
         wanted = str(run_id) if run_id not in (None, "") else _new_run_id()
         self._writer = self._open_journal(Path(runs_dir), wanted, resume, durability)
         self._append = self._writer.append
+        self._delivery.tell(self._write)
         lifecycle.watch(self)
         if self.client_id is None:
             self._say(f"run {self.run_id} ({algorithm or 'no algorithm given'}) → {self._writer.path}")
@@ -197,6 +198,9 @@ class Run:
                 f"Run {self.run_id!r} has ended ({self.status}). Start another with fedsight.init(), "
                 "or go on with it: fedsight.init(run_id=…, resume=True)."
             )
+        self._write(event)
+
+    def _write(self, event: Event) -> None:
         try:
             line = encode(event)
         except (OverflowError, UnicodeError):
@@ -415,9 +419,13 @@ class Run:
             )
             self.status = status
         lifecycle.forget(self)
-        # The lock on the file is let go first: emitters then know that nothing more will come.
-        self._writer.close(max(0.0, deadline - time.monotonic()))
-        self._delivery.take_over_from_children(self._writer.path)
+        self._writer.sync_soon()
+        try:
+            self._delivery.take_over_from_children(self._writer.path)
+            self._delivery.drain_while_open(max(0.0, deadline - time.monotonic()))
+        finally:
+            # The lock on the file is let go: a collector then knows that nothing more will come.
+            self._writer.close(max(_SYNC_SEC, deadline - time.monotonic()))
         self._delivery.drain(max(0.0, deadline - time.monotonic()))
         if self.num_not_recorded:
             logger.warning("fedsight: %d events of run %s were not recorded.", self.num_not_recorded, self.run_id)
@@ -440,10 +448,13 @@ class Run:
         self._background.append(thread)
         thread.start()
 
-    def _say(self, text: str) -> None:
+    def _say(self, text: str, *, in_place: bool = False) -> None:
         if self.verbose:
             with contextlib.suppress(OSError, ValueError):  # a closed terminal is no reason to stop
-                print(f"fedsight: {text}", file=sys.stderr)
+                if in_place:
+                    print(f"\r\x1b[2K{'fedsight: ' if text else ''}{text}", end="", file=sys.stderr, flush=True)
+                else:
+                    print(f"fedsight: {text}", file=sys.stderr)
 
     def _say_round(self, event: RoundEnd) -> None:
         if not self.verbose:

@@ -17,6 +17,8 @@ from pathlib import Path
 
 import msgspec
 
+from fedsight.emitters.state import EmitterState
+from fedsight.emitters.trouble import Change, OnChange
 from fedsight.emitters.wire import CollectorConnection, Moved, Unreachable
 from fedsight.errors import FedsightError, ShippingError, UsageError
 from fedsight.journal import JournalReader, JournalWriter, closing_lines, list_journals, read_header, writer_alive
@@ -53,7 +55,12 @@ class CollectorEmitter:
         self._token = token if token is not None else os.environ.get("FEDSIGHT_TOKEN")
         self._timeout_sec = timeout_sec
         self._shipments: dict[Path, Shipment] = {}
+        self._settled = EmitterState("collector", self.url)
+        self.on_change: OnChange | None = None
         self._pid = os.getpid()
+
+    def __repr__(self) -> str:
+        return f"<collector → {self.pending()}>"
 
     def attach(self, path: Path) -> None:
         """Ship the journal that starts at `path`, in a thread of its own."""
@@ -63,6 +70,7 @@ class CollectorEmitter:
         if path in self._shipments:
             return
         shipment = Shipment(path, CollectorConnection(self.url, self._token, self._timeout_sec))
+        shipment.on_change = self._tell
         self._shipments[path] = shipment
         threading.Thread(target=shipment.run, name="fedsight-collector", daemon=True).start()
 
@@ -75,8 +83,28 @@ class CollectorEmitter:
             shipment.done.wait(max(0.0, deadline - time.monotonic()))
         return all(shipment.complete for shipment in self._of(paths))
 
+    def _tell(self, change: Change, text: str) -> None:
+        if self.on_change is not None:
+            self.on_change(change, text)
+
+    def state(self) -> EmitterState:
+        """How far it is, and how it is doing."""
+        shipments, settled = list(self._shipments.values()), self._settled
+        failing = [each.failing_since for each in shipments if each.failing_since is not None]
+        return EmitterState(
+            name="collector",
+            destination=self.url,
+            delivered_bytes=settled.delivered_bytes + sum(each.offset for each in shipments),
+            pending_bytes=settled.pending_bytes + sum(each.pending_bytes() for each in shipments),
+            last_error=next((each.last_error for each in shipments if each.last_error), settled.last_error),
+            failing_since=min(failing) if failing else settled.failing_since,
+        )
+
     def detach(self, paths: Sequence[Path]) -> None:
         """Stop shipping these journals."""
+        state = self.state()
+        if all(path in paths for path in self._shipments):
+            self._settled = state
         for shipment in self._of(paths):
             shipment.stop.set()
             self._shipments.pop(shipment.path)
@@ -109,6 +137,9 @@ class Shipment:
         self.offset = 0
         self.sent_bytes = 0
         self.trouble: str | None = None
+        self.last_error: str | None = None
+        self.failing_since: float | None = None
+        self.on_change: OnChange | None = None
         self.complete = False
         self.hurry = threading.Event()
         self.stop = threading.Event()
@@ -130,10 +161,10 @@ class Shipment:
                 else:
                     return
         except (FedsightError, OSError) as error:
-            self.trouble = str(error)
+            self._note_trouble(str(error))
             logger.warning("fedsight: %s is no longer shipped: %s", self.path, error)
         except Exception as error:  # a fault of ours: said with its trace, and training goes on
-            self.trouble = f"{type(error).__name__}: {error}"
+            self._note_trouble(f"{type(error).__name__}: {error}")
             logger.exception("fedsight: %s is no longer shipped", self.path)
         finally:
             self._connection.close()
@@ -142,12 +173,19 @@ class Shipment:
     def _wait_out(self, trouble: str, retry_after_sec: float | None) -> None:
         if self.trouble is None:
             logger.warning("fedsight: the collector can't take events now (%s); they are kept and sent later.", trouble)
-        self.trouble = trouble
+        self._note_trouble(trouble)
         wait_sec = retry_after_sec if retry_after_sec is not None else self._backoff_sec * _jitter.uniform(0.5, 1.0)
         self._backoff_sec = min(self._backoff_sec * 2, _LONGEST_BACKOFF_SEC)
         if self.hurry.is_set():  # somebody waits for the end: knock more often
             wait_sec = min(wait_sec, 1.0)
         self.stop.wait(wait_sec)
+
+    def _note_trouble(self, trouble: str) -> None:
+        self.trouble = self.last_error = trouble
+        if self.failing_since is None:
+            self.failing_since = time.time()
+            if self.on_change is not None:
+                self.on_change("failing", f"The collector can't take events now: {trouble}")
 
     def _ship(self) -> None:
         retake = self._agree()
@@ -197,6 +235,9 @@ class Shipment:
         if self.trouble is not None:
             logger.warning("fedsight: the collector takes events again.")
             self.trouble = None
+            self.failing_since = None
+            if self.on_change is not None:
+                self.on_change("working", "The collector takes events again.")
 
     def pending_bytes(self) -> int:
         """Bytes of the journal that are not acknowledged."""

@@ -1,0 +1,46 @@
+"""How an emitter is doing: what `run.emitters` and the dashboard show of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+
+from fedsight.events import Log
+from fedsight.journal.names import segments
+
+LOG_COMPONENT = "emitter "
+"""What the `component` of a `log` event about an emitter begins with; its name follows."""
+
+
+class EmitterState(msgspec.Struct, frozen=True):
+    """How far one emitter is.
+
+    destination: which store it delivers to, without secrets. delivered_bytes, pending_bytes: of the
+    journals that it follows. num_failed: values and events that the destination refused for good.
+    last_error: the last thing that went wrong, mended or not. failing_since: UTC epoch seconds; None
+    while it works. busy_since: when the call that has not returned yet began.
+    """
+
+    name: str
+    destination: str
+    delivered_bytes: int = 0
+    pending_bytes: int = 0
+    num_failed: int = 0
+    last_error: str | None = None
+    failing_since: float | None = None
+    busy_since: float | None = None
+
+
+def is_about_an_emitter(event: object) -> bool:
+    """Whether an event tells of an emitter's own state: it isn't handed on, or telling would never end."""
+    return isinstance(event, Log) and event.component.startswith(LOG_COMPONENT)
+
+
+def journal_end(path: Path) -> int:
+    """The stream offset of the present end of the journal that starts at `path`."""
+    found = segments(path)
+    if not found:
+        return 0
+    base, newest = found[-1]
+    return base + newest.stat().st_size
