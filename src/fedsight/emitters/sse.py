@@ -8,10 +8,13 @@ import os
 import shlex
 import sys
 import threading
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import ClassVar
 
+from fedsight.emitters.state import EmitterState
+from fedsight.emitters.trouble import OnChange
 from fedsight.errors import FedsightError, UsageError
 from fedsight.journal import read_header
 from fedsight.map.metadata import map_path, write_map
@@ -65,8 +68,11 @@ class SSEEmitter:
             logger.warning("fedsight: map_path=%r is not used: the page is Fedsight's own.", str(map_path))
             self.map_path = None
         self.page: LivePage | None = None
+        self.on_change: OnChange | None = None
+        """Told when the page could not be had or ended by itself."""
         self._pid = os.getpid()
         self._last_error: str | None = None
+        self._failing_since: float | None = None
         self._written: dict[Path, Path] = {}
         self._writing: dict[Path, threading.Thread] = {}
 
@@ -99,14 +105,20 @@ class SSEEmitter:
                 print(f"fedsight: live page: {run_url(url, run_id)}", file=sys.stderr)
 
         try:
-            return LivePage(folder, self.host, self.port, on_up=say_where, on_down=self._say_no_page)
+            return LivePage(folder, self.host, self.port, on_up=say_where, on_down=self._page_is_gone)
         except (FedsightError, OSError) as error:
             self._say_no_page(str(error))
             return None
 
     def _say_no_page(self, reason: str) -> None:
         self._last_error = reason
+        self._failing_since = time.time()
         logger.warning("fedsight: no live page: %s. The run is recorded all the same.", reason.rstrip("."))
+
+    def _page_is_gone(self, reason: str) -> None:
+        self._say_no_page(reason)
+        if self.on_change is not None:
+            self.on_change("failing", f"no live page: {reason}")
 
     def drain(self, paths: Sequence[Path], timeout_sec: float) -> bool:
         """Write map.json of the run that is over. False: it takes longer."""
@@ -141,6 +153,15 @@ class SSEEmitter:
         if self.page is not None and self.page.url is not None and self.page.is_running:
             told.append(f"live page {self.page.url} until this process ends (then: fedsight view)")
         return "; ".join(told) or "no map.json was written"
+
+    def state(self) -> EmitterState:
+        """How it is doing. It holds nothing back: the page reads the journals itself, map.json comes at the end."""
+        return EmitterState(
+            name=self.name,
+            destination=f"http://{self.host}:{self.port}" if self.serve_map else "map.json",
+            last_error=self._last_error,
+            failing_since=self._failing_since,
+        )
 
     def sync_command(self, paths: Sequence[Path]) -> str:
         """The command that writes map.json."""
