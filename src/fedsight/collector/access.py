@@ -218,10 +218,13 @@ def caller(peer: str | None, headers: dict[str, str]) -> Caller:
 class Access:
     """The rules, for one collector."""
 
-    def __init__(self, tokens: Tokens | None, *, on_loopback: bool, open_reads: bool = True) -> None:
+    def __init__(
+        self, tokens: Tokens | None, *, on_loopback: bool, open_reads: bool = True, open_logs: bool = False
+    ) -> None:
         self.tokens = tokens
         self.on_loopback = on_loopback
         self.open_reads = open_reads
+        self.open_logs = open_logs
 
     def check_host(self, who: Caller) -> None:
         """Refuse a page of another site that has its name point at this machine (DNS rebinding).
@@ -257,6 +260,24 @@ class Access:
         Raises `Denied`.
         """
         return self.login(who.bearer)
+
+    def log_sender(self, who: Caller) -> None:
+        """Check that the caller may post samples without a token, which heflwr's monitors can't send.
+
+        Raises `Denied`.
+        """
+        if who.origin is not None:  # a page of any site can post a form to this machine
+            raise Denied(403, "forbidden_origin", f"A page of {who.origin!r} may not send samples here.")
+        if self.open_logs or (who.bearer is not None and self.login(who.bearer).role != "viewer"):
+            return
+        if self.on_loopback and not who.forwarded and who.peer and is_loopback(who.peer):
+            return
+        raise Denied(
+            403,
+            "forbidden",
+            "Samples of heflwr's monitors, which can't send a token, are taken from this machine alone; "
+            "set FEDSIGHT_OPEN_LOGS=1 for the collector to take them from everywhere.",
+        )
 
     def login(self, token: str | None) -> Grant:
         """The grant of a token.

@@ -19,7 +19,7 @@ from litestar.types import ASGIApp, Receive, Scope, Send
 
 from fedsight import __version__
 from fedsight.collector.access import Denied, caller
-from fedsight.collector.api import hivewatch, live, reads, service, shipping
+from fedsight.collector.api import heflwr, hivewatch, live, reads, service, shipping
 from fedsight.collector.dashboard import CONTENT_SECURITY_POLICY, Dashboard
 from fedsight.collector.errors import CODES, Refused
 from fedsight.collector.parts import Parts
@@ -68,7 +68,7 @@ class FrontDoor:
         path = raw.partition(b"?")[0].decode("latin-1")
         is_api = path == "/api" or path.startswith(("/api/", "/ws/"))
         if kind == "http":
-            is_api = is_api or hivewatch.is_for_us(path, _accept(scope))
+            is_api = is_api or path in heflwr.PATHS or hivewatch.is_for_us(path, _accept(scope))
             send = _with_headers(send, None if is_api else CONTENT_SECURITY_POLICY)
         try:
             await self._check(scope, path, is_api=is_api)
@@ -99,6 +99,8 @@ class FrontDoor:
             access.check_origin(who)
         if path.startswith(SHIPPING_PREFIX):
             scope["fedsight.grant"] = access.writer(who)  # type: ignore[typeddict-unknown-key]
+        elif path in heflwr.PATHS:
+            access.log_sender(who)
         else:
             access.reader(who)
 
@@ -144,7 +146,14 @@ def _api(parts: Parts) -> Litestar:
             await anyio.to_thread.run_sync(parts.stop)
 
     return Litestar(
-        route_handlers=[*service.HANDLERS, *reads.HANDLERS, *live.HANDLERS, *shipping.HANDLERS, *hivewatch.HANDLERS],
+        route_handlers=[
+            *service.HANDLERS,
+            *reads.HANDLERS,
+            *live.HANDLERS,
+            *shipping.HANDLERS,
+            *hivewatch.HANDLERS,
+            *heflwr.HANDLERS,
+        ],
         lifespan=[running],
         state=State({"parts": parts}),
         openapi_config=OpenAPIConfig(

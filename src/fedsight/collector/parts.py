@@ -9,13 +9,14 @@ from fedsight.collector.hub import Hub
 from fedsight.collector.indexer import Indexer
 from fedsight.collector.ingest import Ingest
 from fedsight.collector.journals import Journals
+from fedsight.collector.producer import Producers
 from fedsight.collector.settings import MB, Settings
 from fedsight.collector.watch import FolderWatch
 from fedsight.store import Store
 
 
 class Parts:
-    """Everything that handlers need. `ingest` is None in `view`, which takes nothing in.
+    """Everything that handlers need. `ingest` and `producers` are None in `view`, which takes nothing in.
 
     Opening raises `StoreError` when the index can't be had, `UsageError` for a damaged tokens file.
     """
@@ -26,7 +27,9 @@ class Parts:
         self.tokens = Tokens(settings.tokens) if settings.tokens is not None else None
         if self.tokens is not None:
             self.tokens.grants()  # a damaged file is said now, not at the first request
-        self.access = Access(self.tokens, on_loopback=settings.on_loopback, open_reads=settings.open_reads)
+        self.access = Access(
+            self.tokens, on_loopback=settings.on_loopback, open_reads=settings.open_reads, open_logs=settings.open_logs
+        )
         settings.index.parent.mkdir(parents=True, exist_ok=True)
         self.store = Store.open(settings.index, memory_limit_mb=settings.memory_limit_mb)
         self.hub = Hub(self.store)
@@ -37,11 +40,13 @@ class Parts:
             watch=FolderWatch(settings.journals) if settings.mode == "view" else None,
         )
         self.ingest: Ingest | None = None
+        self.producers: Producers | None = None
         if settings.mode == "serve":
             journals = Journals(settings.journals)
             for copy in journals.all():
                 self.indexer.grown(copy.path, copy.header, copy.length, copy.changed_at or self.started_at)
             self.ingest = Ingest(settings, journals, self.indexer)
+            self.producers = Producers(journals, self.indexer)
 
     def start(self) -> None:
         """Begin to index and to tell of news. Called in the event loop."""

@@ -33,6 +33,7 @@ class Settings(msgspec.Struct, kw_only=True, frozen=True):
     port: int = 8083
     tokens: Path | None = None
     open_reads: bool = True
+    open_logs: bool = False
     max_body_mb: int = 8
     max_decoded_mb: int = 64
     max_queue_mb: int = 32
@@ -148,10 +149,12 @@ def _limits(environ: Mapping[str, str]) -> dict[str, Any]:
         variable = f"FEDSIGHT_{name.upper()}"
         if text := environ.get(variable):
             limits[name] = _whole_number(variable, text, least, most)
-    if text := environ.get("FEDSIGHT_OPEN_READS"):
-        if text not in ("0", "1"):
-            raise UsageError("FEDSIGHT_OPEN_READS", f"FEDSIGHT_OPEN_READS is {text!r}; allowed: 0 or 1")
-        limits["open_reads"] = text == "1"
+    for name in ("open_reads", "open_logs"):
+        variable = f"FEDSIGHT_{name.upper()}"
+        if text := environ.get(variable):
+            if text not in ("0", "1"):
+                raise UsageError(variable, f"{variable} is {text!r}; allowed: 0 or 1")
+            limits[name] = text == "1"
     return limits
 
 
