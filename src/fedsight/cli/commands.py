@@ -10,6 +10,7 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from fedsight import __version__
@@ -32,6 +33,8 @@ token_app = typer.Typer(
     no_args_is_help=True, help="Make, list and revoke the tokens that open a collector. A running one follows at once."
 )
 app.add_typer(token_app, name="token")
+emitters_app = typer.Typer(no_args_is_help=True, help="Where a run's events can go besides its journal.")
+app.add_typer(emitters_app, name="emitters")
 
 
 def build(arguments: list[str]) -> typer.Typer:
@@ -143,16 +146,42 @@ def reindex(
 @app.command()
 def sync(
     paths: Annotated[list[Path], typer.Argument(help="Journals, or folders of them.")],
+    to: Annotated[
+        str, typer.Option(metavar="NAME", help="An emitter (`fedsight emitters list`), or MODULE:CLASS.")
+    ] = "collector",
+    options: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="An option of that emitter; may be repeated."),
+    ] = None,
     url: Annotated[str | None, typer.Option(envvar="FEDSIGHT_COLLECTOR", help="The collector's address.")] = None,
     token: Annotated[
         str | None, typer.Option(envvar="FEDSIGHT_TOKEN", help="A token that may ship.", show_envvar=True)
     ] = None,
 ) -> None:
-    """Deliver to a collector what earlier processes could not."""
+    """Deliver to a collector, or to any emitter, what earlier processes could not.
+
+    It goes on where they stopped. Exit status 1 when something is still pending.
+    """
     from fedsight.cli.syncing import deliver
 
-    if not deliver(paths, url, token, typer.echo):
+    if not deliver(paths, to, options or [], url, token, typer.echo):
         raise typer.Exit(1)
+
+
+# ── emitters ──────────────────────────────────────────────────────────────────────────────────
+
+
+@emitters_app.command("list")
+def emitters_list() -> None:
+    """Show which emitters there are, those of other packages included, and whether what they need is installed."""
+    from fedsight.emitters.registry import entries
+
+    table = Table("name", "class", "from", "installed")
+    for entry in entries():
+        state = "yes" if entry.is_installed else f"no: {escape(entry.pip_command or '')}"
+        own = entry.origin == "fedsight"
+        table.add_row(entry.name, entry.target.partition(":")[2] if own else entry.target, entry.origin, state)
+    Console().print(table)
 
 
 # ── tokens ────────────────────────────────────────────────────────────────────────────────────

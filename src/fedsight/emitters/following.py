@@ -53,6 +53,7 @@ class Following:
         self._tracks: dict[Path, Track] = {}
         self._opened: tuple[str, str | None] | None = None
         self._busy_since: float | None = None
+        self._num_events = 0
         self._settled_bytes = 0
         self._left_bytes = 0
         self._lock = threading.Lock()
@@ -128,6 +129,7 @@ class Following:
             destination=self.identity,
             delivered_bytes=self._settled_bytes + sum(track.offset for track in tracks),
             pending_bytes=self._left_bytes + sum(track.pending_bytes() for track in tracks),
+            num_events=self._num_events,
             num_failed=self._trouble.num_failed,
             last_error=self._trouble.last_error,
             failing_since=self._trouble.failing_since,
@@ -262,6 +264,7 @@ class Following:
                     return
                 self._wait_out(track)
             else:
+                self._num_events += len(batch.lines)
                 self._trouble.num_failed += refused or 0
                 self._trouble.worked()
                 return

@@ -17,7 +17,7 @@ class EmitterState(msgspec.Struct, frozen=True):
     """How far one emitter is.
 
     destination: which store it delivers to, without secrets. delivered_bytes, pending_bytes: of the
-    journals that it follows. num_failed: values and events that the destination refused for good.
+    journals that it follows. num_events: handed over by this process. num_failed: values and events that the destination refused for good.
     last_error: the last thing that went wrong, mended or not. failing_since: UTC epoch seconds; None
     while it works. busy_since: when the call that has not returned yet began.
     """
@@ -26,6 +26,7 @@ class EmitterState(msgspec.Struct, frozen=True):
     destination: str
     delivered_bytes: int = 0
     pending_bytes: int = 0
+    num_events: int = 0
     num_failed: int = 0
     last_error: str | None = None
     failing_since: float | None = None
