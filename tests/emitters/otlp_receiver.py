@@ -29,6 +29,7 @@ class OTLPReceiver:
     """Listens between entering and leaving; the port stays the same.
 
     answer: status of the next answers. num_rejected: points that a 200 says were refused.
+    refuses: a text that no request may hold.
     """
 
     def __init__(self, port: int) -> None:
@@ -36,6 +37,7 @@ class OTLPReceiver:
         self.url = f"http://127.0.0.1:{port}"
         self.answer = 200
         self.num_rejected = 0
+        self.refuses: str | None = None
         self.num_requests = 0
         self.taken: list[ExportMetricsServiceRequest] = []
         self.headers: dict[str, str] = {}
@@ -54,12 +56,14 @@ class OTLPReceiver:
                 receiver.num_requests += 1
                 receiver.paths.add(self.path)
                 receiver.headers = {name.lower(): value for name, value in self.headers.items()}
+                is_refused = receiver.refuses is not None and receiver.refuses.encode() in body
+                status = 400 if is_refused else receiver.answer
                 answer = ExportMetricsServiceResponse()
-                if receiver.answer == 200:
+                if status == 200:
                     receiver.taken.append(ExportMetricsServiceRequest.FromString(body))
                     answer.partial_success.rejected_data_points = receiver.num_rejected
-                content = answer.SerializeToString() if receiver.answer == 200 else b"not now"
-                self.send_response(receiver.answer)
+                content = answer.SerializeToString() if status == 200 else b"not now"
+                self.send_response(status)
                 self.send_header("Content-Length", str(len(content)))
                 self.end_headers()
                 self.wfile.write(content)

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from collector_process import free_port
+from collector_process import free_port, wait_until
 from journal_batches import batches_of
 from opentelemetry import metrics as global_metrics
 from otlp_receiver import OTLPReceiver
@@ -19,6 +19,7 @@ import fedsight
 from fedsight.emitters.destination import Batch
 from fedsight.emitters.otlp import OTLPEmitter
 from fedsight.emitters.otlp_endpoint import PointsRefused
+from fedsight.emitters.registry import make, options_from
 from fedsight.emitters.series import CLIENT_SERIES, COUNTERS, ROUND_SERIES
 from fedsight.errors import UsageError
 from fedsight.events import RoundEnd
@@ -239,6 +240,13 @@ def test_opentelemetrys_variables_are_heeded(
     assert OTLPEmitter().identity() == "otlp:http://localhost:4318/v1/metrics"
 
 
+def test_the_sync_command_makes_the_same_emitter() -> None:
+    emitter = OTLPEmitter("http://127.0.0.1:4318", per_client=True)
+    made = make("otlp", options_from(emitter.sync_arguments()[1::2]))
+    assert made.identity() == emitter.identity()
+    assert made.sync_arguments() == emitter.sync_arguments()
+
+
 @pytest.mark.parametrize(
     ("options", "field"),
     [
@@ -279,3 +287,37 @@ def test_no_two_series_have_the_same_name() -> None:
     series = [*ROUND_SERIES, *CLIENT_SERIES, *COUNTERS]
     assert len({each.name for each in series}) == len(series)
     assert len({each.prometheus_name for each in series}) == len(series)
+
+
+# ── a whole run ───────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_training_arrives_whole_though_the_receiver_is_down_then_overloaded(tmp_path: Path) -> None:
+    receiver = OTLPReceiver(free_port())
+    run = fedsight.Run("r1", emitters=[OTLPEmitter(receiver.url)], runs_dir=tmp_path, verbose=False)
+    for number in range(3):
+        run.log_round(number, global_accuracy=number / 10)
+    wait_until(lambda: "refused" in (run.emitters[0].state().last_error or ""))
+    with receiver:
+        receiver.answer = 503
+        wait_until(lambda: "503" in (run.emitters[0].state().last_error or ""))
+        for number in range(3, 6):
+            run.log_round(number, global_accuracy=number / 10)
+        receiver.answer = 200
+        run.finish()
+        assert run.emitters[0].state().pending_bytes == 0
+        assert run.emitters[0].state().num_failed == 0
+    assert receiver.values("fedsight.round.number") == [0, 1, 2, 3, 4, 5]
+    assert receiver.values("fedsight.rounds") == [1, 2, 3, 4, 5, 6, 6]
+
+
+def test_a_line_that_is_refused_for_good_costs_no_other(tmp_path: Path, receiver: OTLPReceiver) -> None:
+    receiver.refuses = "poison"
+    with fedsight.Run("r1", emitters=[OTLPEmitter(receiver.url)], runs_dir=tmp_path, verbose=False) as run:
+        for key in ("loss", "poison", "accuracy"):
+            run.log_metric(key, 1.0)
+        run.log_round(0)
+    assert run.emitters[0].state().num_failed == 1
+    names = {point.attributes["fedsight.metric.name"] for point in receiver.points() if point.name == "fedsight.metric"}
+    assert names == {"loss", "accuracy"}
+    assert receiver.values("fedsight.rounds") == [1, 1]

@@ -9,6 +9,7 @@ import random
 import shutil
 import socket
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from prometheus_server import PrometheusServer, Pushgateway, get
 import fedsight
 from fedsight.emitters.destination import Batch
 from fedsight.emitters.prometheus import PrometheusEmitter
+from fedsight.emitters.registry import make, options_from
 from fedsight.errors import UsageError
 
 
@@ -490,6 +492,16 @@ def test_secrets_of_the_gateways_url_appear_nowhere() -> None:
     assert not any("s3cret" in each or "ann" in each for each in told)
 
 
+def test_the_sync_command_makes_the_same_emitter() -> None:
+    for emitter in (
+        PrometheusEmitter(push_url="http://gw:9091", job="7", per_client=True, max_clients=9),
+        PrometheusEmitter(port=9000, addr="::1"),
+    ):
+        made = make("prometheus", options_from(emitter.sync_arguments()[1::2]))
+        assert made.identity() == emitter.identity()
+        assert made.sync_arguments() == emitter.sync_arguments()
+
+
 def test_the_trainings_random_numbers_are_left_alone(tmp_path: Path, emitter: PrometheusEmitter) -> None:
     batch = next(batches_of(record(tmp_path)))
     random.seed(1)
@@ -498,3 +510,76 @@ def test_the_trainings_random_numbers_are_left_alone(tmp_path: Path, emitter: Pr
     emitter.deliver(batch)
     get(emitter.port or 0, "/metrics")
     assert random.getstate() == state
+
+
+# ── a whole run ───────────────────────────────────────────────────────────────────────────────
+
+
+def train(folder: Path, emitter: PrometheusEmitter, run_id: str = "r1", num_rounds: int = 3) -> fedsight.Run:
+    with fedsight.Run(run_id, emitters=[emitter], runs_dir=folder, verbose=False) as run:
+        for number in range(num_rounds):
+            run.log_client_update("a", number, local_accuracy=0.5, bytes_sent=10)
+            run.log_round(number, global_accuracy=number / 10)
+    return run
+
+
+def test_a_training_is_seen_by_prometheus(tmp_path: Path, emitter: PrometheusEmitter) -> None:
+    train(tmp_path, emitter)
+    with PrometheusServer(tmp_path, f"127.0.0.1:{emitter.port}") as prometheus:
+        wait_until(lambda: prometheus.value("fedsight_rounds_total") == 3)
+        assert prometheus.value('fedsight_run_status{status="finished"}') == 1
+        assert prometheus.value("fedsight_round_accuracy_ratio") == pytest.approx(0.2)
+        assert prometheus.value('fedsight_client_accuracy_ratio{client_id="a"}') == 0.5
+
+
+def test_a_run_that_is_resumed_by_another_process_goes_on_counting(tmp_path: Path) -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    code = (
+        "import fedsight, os; from fedsight.emitters.prometheus import PrometheusEmitter; "
+        f"run = fedsight.Run('r1', emitters=[PrometheusEmitter(port={port})], runs_dir={str(tmp_path)!r}); "
+        "[run.log_round(number, global_accuracy=0.25) for number in range(3)]; "
+        "run.emitters[0].drain([run.path], 60); os._exit(1)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], timeout=60).returncode == 1
+    emitter = PrometheusEmitter(port=port)
+    try:
+        with fedsight.Run("r1", emitters=[emitter], runs_dir=tmp_path, resume=True, verbose=False) as run:
+            wait_until(lambda: value(get(port, "/metrics")[1], "fedsight_run_status", status="running") == 1)
+            text = get(port, "/metrics")[1]
+            assert value(text, "fedsight_rounds_total") == 3
+            assert value(text, "fedsight_round_accuracy_ratio") == 0.25
+            run.log_round(3)
+        assert value(get(port, "/metrics")[1], "fedsight_rounds_total") == 4
+    finally:
+        emitter.stop()
+
+
+def test_a_port_in_use_harms_no_training(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        emitter = PrometheusEmitter(port=other.getsockname()[1])
+        with caplog.at_level(logging.WARNING, "fedsight"):
+            run = fedsight.Run("r1", emitters=[emitter], runs_dir=tmp_path, verbose=False)
+            run.log_round(0)
+            wait_until(lambda: run.emitters[0].state().last_error)
+            run.finish(timeout_sec=0.5)
+    assert run.status == "finished"
+    assert [record.message for record in caplog.records if "is in use" in record.message]
+    assert "fedsight sync" in caplog.text
+    assert "--to prometheus" in caplog.text
+
+
+def test_a_training_is_pushed_whole_when_the_gateway_comes_late(tmp_path: Path) -> None:
+    gateway = Pushgateway(tmp_path)
+    emitter = PrometheusEmitter(push_url=gateway.url)
+    run = fedsight.Run("r1", emitters=[emitter], runs_dir=tmp_path, verbose=False)
+    run.log_round(0, global_accuracy=0.75)
+    wait_until(lambda: run.emitters[0].state().last_error)
+    with gateway:
+        run.finish()
+        text = get(gateway.port, "/metrics")[1]
+    assert value(text, "fedsight_round_accuracy_ratio", job="fedsight", instance="") == 0.75
+    assert value(text, "fedsight_run_status", status="finished", job="fedsight", instance="") == 1

@@ -110,7 +110,8 @@ class OTLPEmitter:
 
     def sync_arguments(self) -> list[str]:
         """The options of `fedsight sync --to otlp`; headers come from the environment."""
-        return ["--endpoint", self._endpoint.told_url, *(["--per-client"] if self._per_client else [])]
+        options = [f"endpoint={self._endpoint.told_url}", *(["per_client=true"] if self._per_client else [])]
+        return [word for option in options for word in ("--set", option)]
 
 
 class _Point(NamedTuple):

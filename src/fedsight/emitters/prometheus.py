@@ -139,10 +139,14 @@ class PrometheusEmitter:
         return f"http://{host}:{self.port}/metrics"
 
     def sync_arguments(self) -> list[str]:
-        """The options of `fedsight sync --to prometheus`."""
+        """The options of `fedsight sync --to prometheus`. A user and password of the gateway are left out."""
         if self._gateway is not None:
-            return ["--push-url", self._gateway.url, "--job", self._gateway.job]
-        return ["--port", str(self._wanted_port), "--addr", self._addr]
+            options: dict[str, Any] = {"push_url": self._gateway.url, "job": json.dumps(self._gateway.job)}
+        else:
+            options = {"port": self._wanted_port, "addr": self._addr}
+        if self._per_client:
+            options |= {"per_client": "true", "max_clients": self._max_clients}
+        return [word for name, value in options.items() for word in ("--set", f"{name}={value}")]
 
     def stop(self) -> None:
         """Close the port at once, for all emitters of this process that share it; or take the figures out of the registry."""
