@@ -71,6 +71,7 @@ class SSEEmitter:
         self.on_change: OnChange | None = None
         """Told when the page could not be had or ended by itself."""
         self._pid = os.getpid()
+        self._is_attached = False
         self._last_error: str | None = None
         self._failing_since: float | None = None
         self._written: dict[Path, Path] = {}
@@ -80,8 +81,9 @@ class SSEEmitter:
 
     def attach(self, path: Path) -> None:
         """A run is recorded to `path`: open the page over its folder."""
-        if os.getpid() != self._pid or self.page is not None or not self.serve_map:
+        if os.getpid() != self._pid or self._is_attached:
             return  # a forked child's journal lies in the same folder
+        self._is_attached = True
         if self.runs_dir not in (None, Path("runs")) and self.runs_dir.resolve() != path.parent.resolve():
             logger.warning(
                 "fedsight: SSEEmitter(runs_dir=%r) does not move the run: it is recorded in %s. "
@@ -89,6 +91,10 @@ class SSEEmitter:
                 str(self.runs_dir),
                 path.parent,
             )
+        if self.serve_map:
+            self._show(path)
+
+    def _show(self, path: Path) -> None:
         run_id = read_header(path).run_id or ""
         key = (self.host, self.port, path.parent.resolve())
         with _PAGES_LOCK:
@@ -141,7 +147,8 @@ class SSEEmitter:
             logger.warning("fedsight: no map.json of %s: %s. Write it with: %s", journal, error, _command([journal]))
 
     def detach(self, paths: Sequence[Path]) -> None:
-        """Nothing is held but the page, which stays until this process ends."""
+        """Ready for another run. The page stays until this process ends."""
+        self._is_attached = False
 
     def pending(self, paths: Sequence[Path]) -> str:
         """What is still to do."""
