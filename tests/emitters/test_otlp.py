@@ -20,7 +20,7 @@ from fedsight.emitters.destination import Batch
 from fedsight.emitters.otlp import OTLPEmitter
 from fedsight.emitters.otlp_endpoint import PointsRefused
 from fedsight.emitters.registry import make, options_from
-from fedsight.emitters.series import CLIENT_SERIES, COUNTERS, ROUND_SERIES
+from fedsight.emitters.series import CLIENT_METRIC, CLIENT_SERIES, COUNTERS, ROUND_METRIC, ROUND_SERIES, STEP_METRIC
 from fedsight.errors import UsageError
 from fedsight.events import RoundEnd
 from recorded import of_type
@@ -253,6 +253,7 @@ def test_the_sync_command_makes_the_same_emitter() -> None:
         ({"endpoint": "localhost:4318"}, "endpoint"),
         ({"endpoint": "http://ann:pw@host"}, "endpoint"),
         ({"endpoint": 7}, "endpoint"),
+        ({"endpoint": "http://host:99999"}, "endpoint"),
         ({"protocol": "grpc"}, "protocol"),
         ({"headers": {"a": 1}}, "headers"),
         ({"headers": "a=b"}, "headers"),
@@ -321,3 +322,23 @@ def test_a_line_that_is_refused_for_good_costs_no_other(tmp_path: Path, receiver
     names = {point.attributes["fedsight.metric.name"] for point in receiver.points() if point.name == "fedsight.metric"}
     assert names == {"loss", "accuracy"}
     assert receiver.values("fedsight.rounds") == [1, 1]
+
+
+def test_after_a_kill_sync_delivers_the_rest_and_nothing_is_missing(tmp_path: Path, receiver: OTLPReceiver) -> None:
+    code = (
+        "import fedsight, os, signal; from fedsight.emitters import OTLPEmitter; "
+        f"run = fedsight.Run('r1', emitters=[OTLPEmitter({receiver.url!r})], runs_dir={str(tmp_path)!r}); "
+        "[run.log_round(number) for number in range(50)]; os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], timeout=60).returncode == -9
+    command = [sys.executable, "-m", "fedsight", "sync", str(tmp_path), "--to", "otlp"]
+    synced = subprocess.run([*command, "--set", f"endpoint={receiver.url}"], capture_output=True, text=True, timeout=60)
+    assert synced.returncode == 0, synced.stdout + synced.stderr
+    assert receiver.values("fedsight.round.number") == list(range(50))
+    assert receiver.values("fedsight.rounds")[-1] == 50
+
+
+def test_every_name_and_unit_is_documented() -> None:
+    written = (Path(__file__).parents[2] / "docs/emitters/otlp.md").read_text()
+    series = (*ROUND_SERIES, ROUND_METRIC, STEP_METRIC, *CLIENT_SERIES, CLIENT_METRIC, *COUNTERS)
+    assert [each for each in series if f"| `{each.name}` | {each.unit or '–'} |" not in written] == []

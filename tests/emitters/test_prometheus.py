@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import logging
 import math
 import os
@@ -10,7 +11,9 @@ import shutil
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
@@ -24,6 +27,7 @@ import fedsight
 from fedsight.emitters.destination import Batch
 from fedsight.emitters.prometheus import PrometheusEmitter
 from fedsight.emitters.registry import make, options_from
+from fedsight.emitters.series import CLIENT_SERIES, COUNTERS, ROUND_SERIES
 from fedsight.errors import UsageError
 
 
@@ -303,6 +307,14 @@ def test_promtool_finds_nothing(tmp_path: Path, emitter: PrometheusEmitter) -> N
     assert (checked.returncode, checked.stdout, checked.stderr) == (0, "", "")
 
 
+def test_every_name_is_documented(tmp_path: Path) -> None:
+    written = (Path(__file__).parents[2] / "docs/emitters/prometheus.md").read_text()
+    names = {name for name, _ in samples(Scraped(per_client=True).deliver(*batches_of(record(tmp_path))))}
+    names |= {each.prometheus_name for each in (*ROUND_SERIES, *CLIENT_SERIES)}
+    names |= {f"{each.prometheus_name}_total" for each in COUNTERS}
+    assert sorted(name for name in names if f"`{name}`" not in written) == []
+
+
 def test_prometheus_scrapes_a_run_while_it_goes_on(tmp_path: Path, emitter: PrometheusEmitter) -> None:
     *begin, last = batches_of(record(tmp_path), lines_each=12)
     emitter.open(begin[0].run, None)
@@ -378,6 +390,7 @@ def test_two_runs_of_a_process_share_a_port_and_the_next_one_takes_over(tmp_path
     assert get(port, "/metrics")[0] == 0
 
 
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 def test_a_forked_child_does_not_hold_the_port_open(tmp_path: Path, emitter: PrometheusEmitter) -> None:
     batch = next(batches_of(record(tmp_path)))
     emitter.open(batch.run, None)
@@ -475,6 +488,7 @@ def test_what_the_gateway_says_is_in_the_error(tmp_path: Path) -> None:
         ({"port": 1, "push_url": "http://x"}, "port"),
         ({"addr": ""}, "addr"),
         ({"push_url": "gateway:9091"}, "push_url"),
+        ({"push_url": "http://gateway:99999"}, "push_url"),
         ({"push_url": "http://x", "job": ""}, "job"),
         ({"max_clients": 0}, "max_clients"),
     ],
@@ -483,6 +497,31 @@ def test_options_that_cannot_be_meant_are_refused_at_once(options: dict[str, obj
     with pytest.raises(UsageError) as refused:
         PrometheusEmitter(**options)
     assert refused.value.field == field
+
+
+def test_the_gateways_user_and_password_are_sent_as_a_header(tmp_path: Path) -> None:
+    asked: list[tuple[str, str, str | None]] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_PUT(self) -> None:
+            self.rfile.read(int(self.headers["Content-Length"]))
+            asked.append((self.command, self.path, self.headers["Authorization"]))
+            self.send_response(200)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    batch = next(batches_of(record(tmp_path)))
+    with HTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.handle_request)
+        thread.start()
+        emitter = PrometheusEmitter(push_url=f"http://ann:s%40fe@127.0.0.1:{server.server_address[1]}/pg/", job="a/b")
+        emitter.open(batch.run, None)
+        emitter.deliver(batch)
+        thread.join(20)
+    secret = base64.b64encode(b"ann:s@fe").decode()
+    assert asked == [("PUT", "/pg/metrics/job@base64/YS9i/run_id/r1", f"Basic {secret}")]
 
 
 def test_secrets_of_the_gateways_url_appear_nowhere() -> None:
@@ -583,3 +622,21 @@ def test_a_training_is_pushed_whole_when_the_gateway_comes_late(tmp_path: Path) 
         text = get(gateway.port, "/metrics")[1]
     assert value(text, "fedsight_round_accuracy_ratio", job="fedsight", instance="") == 0.75
     assert value(text, "fedsight_run_status", status="finished", job="fedsight", instance="") == 1
+
+
+def test_after_a_kill_sync_pushes_how_far_the_run_came(tmp_path: Path) -> None:
+    code = (
+        "import fedsight, os, signal; "
+        f"run = fedsight.Run('r1', runs_dir={str(tmp_path)!r}); "
+        "[run.log_round(number, global_accuracy=0.5) for number in range(5)]; os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], timeout=60).returncode == -9
+    with Pushgateway(tmp_path) as gateway:
+        command = [sys.executable, "-m", "fedsight", "sync", str(tmp_path), "--to", "prometheus"]
+        synced = subprocess.run(
+            [*command, "--set", f"push_url={gateway.url}"], capture_output=True, text=True, timeout=60
+        )
+        assert synced.returncode == 0, synced.stdout + synced.stderr
+        text = get(gateway.port, "/metrics")[1]
+    assert value(text, "fedsight_rounds_total", job="fedsight", instance="") == 5
+    assert value(text, "fedsight_run_status", status="killed", job="fedsight", instance="") == 1

@@ -102,7 +102,11 @@ def _metrics_url(endpoint: str | None) -> str:
 
 def _checked(url: object, field: str) -> str:
     parts = urlsplit(url) if isinstance(url, str) else urlsplit("")
-    if not isinstance(url, str) or parts.scheme not in ("http", "https") or not parts.hostname:
+    try:
+        port = parts.port
+    except ValueError:
+        port = 0
+    if not isinstance(url, str) or parts.scheme not in ("http", "https") or not parts.hostname or port == 0:
         raise UsageError(field, f"{field} must be like http://127.0.0.1:4318, not {url!r}.")
     if "@" in parts.netloc:
         raise UsageError(field, f"{field} can't hold a user and a password: pass headers={{'Authorization': …}}.")

@@ -7,7 +7,7 @@ import logging
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 from urllib.error import HTTPError
-from urllib.parse import unquote, urlsplit, urlunsplit
+from urllib.parse import SplitResult, unquote, urlsplit, urlunsplit
 
 import msgspec
 
@@ -120,7 +120,8 @@ class PrometheusEmitter:
         """The figures of the newest round: a restart shows them again. Clients come back with their next update."""
         if self._snapshot is None:
             return None
-        return {"snapshot": _to_json(msgspec.structs.replace(self._snapshot, clients={}, hidden=None))}
+        run = msgspec.structs.replace(self._snapshot.run, config={}, tags={})
+        return {"snapshot": _to_json(msgspec.structs.replace(self._snapshot, run=run, clients={}, hidden=None))}
 
     def close(self, status: RunStatus | None) -> None:
         """Push for the last time; a port goes on showing the final figures."""
@@ -182,6 +183,13 @@ def _is_worth_a_push(run: RunInfo, line: Line) -> bool:
     )
 
 
+def _has_port_in_range(parts: SplitResult) -> bool:
+    try:
+        return parts.port is None or parts.port > 0
+    except ValueError:
+        return False
+
+
 def _to_json(snapshot: Snapshot) -> str:
     """Python's own JSON, which has NaN."""
     return json.dumps(msgspec.to_builtins(snapshot))
@@ -199,7 +207,7 @@ class _Gateway:
 
     def __init__(self, push_url: str, job: str) -> None:
         parts = urlsplit(push_url) if isinstance(push_url, str) else urlsplit("")
-        if parts.scheme not in ("http", "https") or not parts.hostname:
+        if parts.scheme not in ("http", "https") or not parts.hostname or not _has_port_in_range(parts):
             raise UsageError("push_url", f"push_url must be like http://127.0.0.1:9091, not {push_url!r}.")
         self.job = job
         self.url = urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path.rstrip("/"), "", ""))
