@@ -128,7 +128,7 @@ def test_a_run_that_was_started_again_is_one_journal(tmp_path: Path) -> None:
 
 def test_nothing_is_overwritten(tmp_path: Path) -> None:
     before = import_file(NEW, tmp_path).journal.read_bytes()
-    with pytest.raises(ImportFault, match="exists already and is not overwritten. Name another folder with --into"):
+    with pytest.raises(ImportFault, match=r"exists already and is not overwritten\. Name another folder with --into"):
         import_file(NEW, tmp_path)
     assert (tmp_path / NEW.name).read_bytes() == before
     assert [path.name for path in tmp_path.iterdir()] == [NEW.name]
