@@ -85,6 +85,8 @@ export interface Client extends Contract {
   staleness: Num
   base_round: Num
   metrics: Record<string, Num> | null
+  /** How sure `lat` and `lng` are: told by the client, or looked up by the name of its city or country. */
+  location_precision?: 'given' | 'city' | 'country' | null
   /** The last values of local_accuracy, oldest first; only where the list was asked for them. */
   sparkline?: Num[] | null
 }

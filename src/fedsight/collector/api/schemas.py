@@ -98,6 +98,7 @@ class ClientsColumns(_ContractColumns, kw_only=True):
     num_failures: list[int]
     staleness: list[int | None]
     base_round: list[int | None]
+    location_precision: list[Literal["given", "city", "country"] | None]
     sparkline: list[list[Number]] | msgspec.UnsetType = msgspec.UNSET
 
 

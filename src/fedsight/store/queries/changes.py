@@ -6,6 +6,7 @@ import msgspec
 
 from fedsight.store.duckdb import Store
 from fedsight.store.queries.events import EVENT_SELECT, with_data
+from fedsight.store.queries.places import with_places
 from fedsight.store.queries.snapshot import Snapshot, Table, snapshot
 from fedsight.store.schema import CLIENT_COLUMNS, ROUND_COLUMNS, RUN_COLUMNS
 
@@ -49,10 +50,11 @@ def changes(store: Store, since: int, run_id: str | None) -> Changes:
                 f"ORDER BY version, {_ORDER[table]}"
             )
             if next(iter(found.values())):
-                setattr(answer, table, Table(answer.as_of, with_data(found) if table == "events" else found))
+                setattr(answer, table, Table(answer.as_of, _COMPLETED.get(table, dict)(found)))
         return answer
 
 
+_COMPLETED = {"events": with_data, "clients": with_places}
 _ORDER = {"runs": "run_no", "rounds": "round", "clients": "client_no", "events": "journal, position"}
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from fedsight.store.duckdb import Store
+from fedsight.store.queries.places import with_places
 from fedsight.store.queries.snapshot import (
     RunKey,
     Snapshot,
@@ -63,7 +64,7 @@ def clients(
         numbers = found.pop("client_no")
         if sparkline is not None:
             found["sparkline"] = _sparklines(view, run, numbers, sparkline)
-        return Table(view.as_of, found, to_cursor(max(skip, 0) + limit) if more else None)
+        return Table(view.as_of, with_places(found), to_cursor(max(skip, 0) + limit) if more else None)
 
 
 def _sparklines(view: Snapshot, run: RunKey, client_nos: Sequence[int], metric: str) -> list[list[float | None]]:

@@ -8,6 +8,7 @@ import msgspec
 
 from fedsight.store.columns import from_json_text
 from fedsight.store.duckdb import Store
+from fedsight.store.queries.places import with_place
 from fedsight.store.queries.snapshot import (
     Snapshot,
     Table,
@@ -120,7 +121,7 @@ def run(store: Store, run_id: str) -> RunDetail | None:
             run=dict(zip(RUN_COLUMNS, values, strict=True)),
             config=config or {},
             tags=tags or {},
-            server=server,
+            server=with_place(server),
             journals=[JournalInfo(*journal) for journal in journals],
             metrics=_names(view, run_no),
         )
