@@ -35,6 +35,8 @@ PARTS: dict[str, tuple[str, list[str], list[str]]] = {
         ["--rounds", "100", "--clients", "100"],
     ),
     "memory": ("(d) Memory over a run of a million updates", [], ["--updates", "100000"]),
+    "rounds": ("(f) HiveWatch's workload: rounds of client updates with 14 fields", [], ["--quick"]),
+    "monitor": ("(g) Resource monitors, beside heflwr's", [], ["--quick"]),
     "dashboard": ("(e) The dashboard of a run of 200 rounds x 100 clients", [], ["--repeat", "2"]),
 }
 
