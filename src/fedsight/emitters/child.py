@@ -29,8 +29,8 @@ def main() -> None:
     """Deliver until the parent says that all is written, or is gone."""
     answers = Answers()
     frame = sys.stdin.buffer.read(int.from_bytes(sys.stdin.buffer.read(8), "big"))
-    sys.path, pickled = pickle.loads(frame)  # noqa: S301 - from our own parent
-    following = Following(pickle.loads(pickled))  # noqa: S301
+    sys.path, pickled = pickle.loads(frame)
+    following = Following(pickle.loads(pickled))
     following.on_change = lambda change, text: answers.write(FromChild(change=(change, text)))
     commands: queue.SimpleQueue[ToChild | None] = queue.SimpleQueue()
     threading.Thread(target=_listen, args=(sys.stdin.buffer, commands), daemon=True).start()
