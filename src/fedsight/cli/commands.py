@@ -14,6 +14,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from fedsight import __version__
+from fedsight.cli.importing import import_app
+from fedsight.cli.mapping import map_app
 from fedsight.errors import UsageError
 
 app = typer.Typer(
@@ -35,6 +37,8 @@ token_app = typer.Typer(
 app.add_typer(token_app, name="token")
 emitters_app = typer.Typer(no_args_is_help=True, help="Where a run's events can go besides its journal.")
 app.add_typer(emitters_app, name="emitters")
+app.add_typer(import_app, name="import")
+app.add_typer(map_app, name="map")
 
 
 def build(arguments: list[str]) -> typer.Typer:

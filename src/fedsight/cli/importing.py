@@ -61,7 +61,7 @@ def import_hivewatch(
         num_skipped = sum(len(told.skipped) for told in done)
         typer.echo(
             f"{len(done)} of {len(files)} files imported: {sum(told.num_events for told in done):,} events, "
-            f"{num_skipped:,} lines skipped. Look at them with: fedsight view {into}"
+            f"{num_skipped:,} {'line' if num_skipped == 1 else 'lines'} skipped. Look at them with: fedsight view {into}"
         )
     if failed:
         raise typer.Exit(1)

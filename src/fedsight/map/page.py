@@ -39,6 +39,7 @@ class LivePage:
         self._on_up = on_up
         self._on_down = on_down
         self._is_stopping = False
+        self._reason: str | None = None
         self._said = threading.Event()
         for package in _NEEDED:
             if importlib.util.find_spec(package) is None:
@@ -68,8 +69,9 @@ class LivePage:
                     self._on_up(self.url)
                     self._said.set()
         status = self._process.wait()
+        self._reason = last.removeprefix("fedsight: ") or f"it ended with status {status}"
         if not self._is_stopping:
-            self._on_down(last.removeprefix("fedsight: ") or f"it ended with status {status}")
+            self._on_down(self._reason)
         self._said.set()
 
     @property
@@ -81,7 +83,8 @@ class LivePage:
         """The URL, once it can be opened. Raises `FedsightError` where that doesn't come to be."""
         self._said.wait(timeout_sec)
         if self.url is None or not self.is_running:
-            raise FedsightError(f"The page of {self.folder} did not come up within {timeout_sec:g} s.")
+            reason = self._reason or f"it did not come up within {timeout_sec:g} s"
+            raise FedsightError(f"No page of {self.folder}: {reason}.")
         return self.url
 
     def wait(self) -> None:

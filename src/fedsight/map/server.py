@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from urllib.parse import quote
 
+from fedsight.errors import FedsightError
 from fedsight.map.form import JsonObject, in_hivewatch_form
 from fedsight.map.metadata import journal_events
 from fedsight.map.page import LivePage
@@ -49,7 +50,11 @@ class MapServer:
         """
         self.runs_dir.mkdir(parents=True, exist_ok=True)
         self._page = LivePage(self.runs_dir, self.host, self.port)
-        self._page.wait_until_up()
+        try:
+            self._page.wait_until_up()
+        except FedsightError:
+            self.stop()
+            raise
 
     def serve_forever(self) -> None:
         """Serve until Ctrl-C."""
