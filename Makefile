@@ -46,7 +46,7 @@ clean: ## Remove what was built (journals in runs/ stay)
 	@touch $@
 
 .venv/.dev: .venv/.demo
-	$(BIN)/pip install --quiet --group dev
+	$(BIN)/pip install --quiet --editable '.[all]' --group dev
 	@touch $@
 
 .venv/.made:
