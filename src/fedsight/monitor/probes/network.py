@@ -1,0 +1,125 @@
+"""Bytes through the network interfaces: of the machine, or of the network namespace (container) the process is in.
+
+Linux keeps no count per process, so these are never called the process's. Source: `/proc/<pid>/net/dev` (proc(5));
+elsewhere psutil.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+from pathlib import Path
+from typing import ClassVar
+
+import psutil
+
+from fedsight.monitor.probes.probe import MetricInfo, Target, Unavailable, key
+
+_MAX_INTERFACES = 256
+"""Beyond this, interfaces that went (those of containers, say) are forgotten."""
+
+_KERNEL_BITS = 64 if os.name != "posix" or os.uname().machine.endswith(("64", "64le", "s390x")) else 32
+
+
+def is_loopback(interface: str) -> bool:
+    """Whether an interface leads back to the machine itself."""
+    return interface in ("lo", "lo0") or interface.startswith("Loopback")
+
+
+class Growth:
+    """How much a kernel's counter has grown, whatever happens to it: begun anew, wrapped at its width."""
+
+    __slots__ = ("_bits", "_last", "total")
+
+    def __init__(self, first: int, bits: int = 64) -> None:
+        self._last = first
+        self._bits = bits
+        self.total = 0
+
+    def update(self, now: int) -> None:
+        """The counter stands at `now`."""
+        if now >= self._last:
+            self.total += now - self._last
+        elif self._bits == 32 and self._last < 1 << 32 and now + (1 << 32) - self._last < 1 << 31:
+            self.total += now + (1 << 32) - self._last
+        else:
+            self.total += now
+        self._last = now
+
+
+class _Interface:
+    __slots__ = ("num_received", "num_sent", "receive_key", "transmit_key")
+
+    def __init__(self, name: str, received: int, sent: int, bits: int) -> None:
+        self.receive_key = key("system.network.io", network_interface_name=name, network_io_direction="receive")
+        self.transmit_key = key("system.network.io", network_interface_name=name, network_io_direction="transmit")
+        self.num_received, self.num_sent = Growth(received, bits), Growth(sent, bits)
+
+
+class NetworkProbe:
+    """Bytes since the start, of every interface that has ever carried any; loopback is `lo`, by itself."""
+
+    name: ClassVar[str] = "network"
+    metrics: ClassVar[tuple[MetricInfo, ...]] = (
+        MetricInfo("system.network.io", "By", "counter", "Bytes through an interface, whoever's they are"),
+    )
+
+    def __init__(self, target: Target, *, path: str | None = None, counter_bits: int = _KERNEL_BITS) -> None:
+        self._bits = counter_bits
+        self._interfaces: dict[str, _Interface] = {}
+        self._file = -1
+        if sys.platform == "linux" or path is not None:
+            try:
+                self._file = os.open(path or f"/proc/{target.pid}/net/dev", os.O_RDONLY)
+            except FileNotFoundError as error:
+                if not Path(f"/proc/{target.pid}").exists():
+                    raise ProcessLookupError(errno.ESRCH, f"There is no process {target.pid}") from error
+                raise Unavailable(f"This kernel has no {error.filename}.") from error
+        for name, (received, sent) in self._counters().items():
+            self._interfaces[name] = _Interface(name, received, sent, self._bits)
+
+    def read(self, values: dict[str, float]) -> None:
+        """Bytes since the start; an interface that went keeps its last, one that came starts at 0."""
+        now = self._counters()
+        for name, (received, sent) in now.items():
+            interface = self._interfaces.get(name)
+            if interface is None:
+                interface = self._interfaces[name] = _Interface(name, 0, 0, self._bits)
+            interface.num_received.update(received)
+            interface.num_sent.update(sent)
+        if len(self._interfaces) > _MAX_INTERFACES:
+            self._interfaces = {name: each for name, each in self._interfaces.items() if name in now}
+        for interface in self._interfaces.values():
+            values[interface.receive_key] = interface.num_received.total
+            values[interface.transmit_key] = interface.num_sent.total
+
+    def close(self) -> None:
+        """Let go of the file."""
+        if self._file >= 0:
+            os.close(self._file)
+            self._file = -1
+
+    def _counters(self) -> dict[str, tuple[int, int]]:
+        """Received and sent bytes as the kernel has them, of interfaces that have ever carried any."""
+        if self._file < 0:
+            nics = psutil.net_io_counters(pernic=True)
+            return {name: (nic.bytes_recv, nic.bytes_sent) for name, nic in nics.items() if nic[0] or nic[1]}
+        counters = {}
+        for line in _read_all(self._file).decode().splitlines()[2:]:
+            name, _, numbers = line.rpartition(":")
+            fields = numbers.split(None, 9)
+            received, sent = int(fields[0]), int(fields[8])
+            if received or sent:
+                counters[name.strip()] = (received, sent)
+        return counters
+
+
+def _read_all(file: int) -> bytes:
+    size = 16384
+    while True:
+        data = os.pread(file, size, 0)
+        # The kernel gives a few pages at most at a time: read on where one read didn't reach the end.
+        while block := os.pread(file, size, len(data)):
+            data += block
+        return data
