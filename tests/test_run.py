@@ -482,3 +482,61 @@ def test_an_emitter_that_throws_harms_neither_training_nor_the_others(
         run.log_round(0)
     assert [end.status for end in of_type(run.path, RunEnd)] == ["finished"]
     assert "this run does without it" in caplog.text
+
+
+# ── what is not recorded ──────────────────────────────────────────────────────────────────────
+
+
+def test_with_a_key_no_client_id_is_recorded_and_server_and_site_say_the_same_pseudonym(tmp_path: Path) -> None:
+    server = a_run(tmp_path, run_id="exp", anonymize="secret")
+    site = fedsight.join("exp", "hospital-a", runs_dir=tmp_path, anonymize=b"secret")
+    server.round_start(0, selected=["hospital-a"])
+    server.log_client_update("hospital-a", 0, local_loss=1.0)
+    server.log_dropout(0, "hospital-a")
+    site.round_start(0)
+    site.log_client_update(local_accuracy=0.5)
+    site.log_client_update("hospital-a", 0, cpu_pct=1.0)
+    site.log_client_update(site.client_id, 0, ram_mb=1.0)
+    site.log_metric("loss", 1.0)
+    with pytest.raises(UsageError, match="only its own side"):
+        site.log_client_update("hospital-b", 0)
+    site.finish()
+    server.finish()
+    recorded = server.path.read_text() + site.path.read_text() + str(sorted(tmp_path.rglob("*")))
+    assert "hospital" not in recorded
+    (start,) = of_type(server.path, RoundStart)
+    names = {
+        *(start.selected or []),
+        *(update.client_id for update in of_type(server.path, ClientUpdate) + of_type(site.path, ClientUpdate)),
+        *(event.client_id for event in of_type(server.path, ClientEvent)),
+        *(metric.client_id for metric in of_type(site.path, Metric)),
+        site.client_id,
+    }
+    assert len(names) == 1
+    assert of_type(site.path, RunStart)[0].host is None
+    other = a_run(tmp_path, run_id="other", anonymize="another key")
+    other.log_client_update("hospital-a", 0)
+    other.finish()
+    assert of_type(other.path, ClientUpdate)[0].client_id not in names
+
+
+def test_places_are_recorded_no_more_exactly_than_wanted(tmp_path: Path) -> None:
+    place = {"lat": 43.6045, "lng": 1.4440, "city": "Toulouse", "country": "FR"}
+    for precision, expected in (
+        ("exact", (43.6045, 1.4440, "Toulouse", "FR")),
+        ("city", (43.6, 1.4, "Toulouse", "FR")),
+        ("country", (None, None, None, "FR")),
+    ):
+        with a_run(tmp_path / precision, precision=precision) as run:
+            run.set_server_metadata(**place, host="node7.example.org")
+            run.log_client_update("a", 0, **place, local_loss=1.0)
+        (update,), (server,) = of_type(run.path, ClientUpdate), of_type(run.path, ServerInfo)
+        for told in (update, server):
+            assert (told.lat, told.lng, told.city, told.country) == expected
+        assert update.local_loss == 1.0
+        assert (server.host is None) == (precision != "exact")
+        assert (of_type(run.path, RunStart)[0].host is None) == (precision != "exact")
+    with pytest.raises(UsageError, match="precision"):
+        a_run(tmp_path, precision="street")
+    with pytest.raises(UsageError, match="anonymize"):
+        a_run(tmp_path, anonymize="")

@@ -16,12 +16,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fedsight.errors import FedsightError, NotInitialized, RunFinished, UsageError
 from fedsight.events import ClientUpdate, RunStatus
 from fedsight.journal.writer import Durability
 from fedsight.run import Run
+
+if TYPE_CHECKING:
+    from fedsight.geo.precision import Precision
 
 __version__ = "0.1.0"
 
@@ -62,6 +65,8 @@ def init(
     runs_dir: str | Path = "runs",
     resume: bool = False,
     durability: Durability = "process",
+    anonymize: str | bytes | None = None,
+    precision: Precision = "exact",
 ) -> Run:
     """Begin a run on the server; parameters as of `Run`. One that is open is finished first."""
     global _run
@@ -79,6 +84,8 @@ def init(
         runs_dir=runs_dir,
         resume=resume,
         durability=durability,
+        anonymize=anonymize,
+        precision=precision,
     )
     return _run
 
@@ -91,6 +98,8 @@ def join(
     emitters: Sequence[object] | None = None,
     verbose: bool = False,
     durability: Durability = "process",
+    anonymize: str | bytes | None = None,
+    precision: Precision = "exact",
 ) -> Run:
     """Record a site's own side of the server's run `run_id`, in a journal of its own.
 
@@ -106,6 +115,8 @@ def join(
         runs_dir=runs_dir,
         resume=True,
         durability=durability,
+        anonymize=anonymize,
+        precision=precision,
         client_id=client_id,
     )
 

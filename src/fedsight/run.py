@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fedsight import lifecycle
 from fedsight.delivery import DRAIN_SEC, Delivery
@@ -51,6 +51,9 @@ from fedsight.journal import JournalWriter, Recovery, closing_lines, journal_pat
 from fedsight.journal.writer import Durability, JournalExists
 from fedsight.oversize import fit
 
+if TYPE_CHECKING:
+    from fedsight.geo.precision import Precision
+
 logger = logging.getLogger("fedsight")
 
 
@@ -83,6 +86,10 @@ class Run:
         attribute `emitters` tells. With `FEDSIGHT_COLLECTOR` set, a `CollectorEmitter` is added.
     verbose: print a line at the start, each round and the end to standard error.
     durability: "process" (default) survives `kill -9`; "disk" syncs every call to the disk too.
+    anonymize: a secret key; client ids are then recorded, and go everywhere, as pseudonyms, the
+        same for the same key. Give the server and all sites the same.
+    precision: how exactly places are recorded: "exact", "city" (coordinates to 0.1°, no addresses and
+        host names) or "country".
 
     Raises `UsageError` for a run or client id that can't be meant. Nothing that goes wrong while
     recording raises: it is logged once and counted in `num_not_recorded`.
@@ -103,6 +110,8 @@ class Run:
         resume: bool = False,
         durability: Durability = "process",
         client_id: str | int | None = None,
+        anonymize: str | bytes | None = None,
+        precision: Precision = "exact",
     ) -> None:
         self.algorithm = algorithm
         self.config = mapping_of(config, "config") or {}
@@ -111,7 +120,11 @@ class Run:
         self.emitters: list[Emitter] = as_emitters([*(emitters or []), *emitters_from_environment(emitters or [])])
         if durability not in ("process", "disk"):
             raise UsageError("durability", f"durability must be 'process' or 'disk', not {durability!r}.")
-        self.client_id = None if client_id is None else client_id_of(client_id)
+        self.client_id: str | None = None
+        self._pseudonym = None if anonymize is None else _pseudonyms(anonymize)
+        self._blur = None if precision == "exact" else _blurring(precision)
+        if client_id is not None:
+            self.client_id = self._name_of(client_id_of(client_id))
         if run_id is not None and not isinstance(run_id, (str, int)):
             raise UsageError("run_id", f"run_id must be a string, not {run_id!r}.")
         self._started_sec = time.monotonic()
@@ -131,7 +144,7 @@ class Run:
             framework=None if framework is None else str(framework),
             config=self.config or None,
             tags={str(key): str(value) for key, value in (mapping_of(tags, "tags") or {}).items()} or None,
-            host=socket.gethostname(),
+            host=None if self._hides_host() else socket.gethostname(),
             pid=self._pid,
         )
         wanted = str(run_id) if run_id not in (None, "") else _new_run_id()
@@ -222,7 +235,7 @@ class Run:
         if self.client_id is not None:
             return  # at a site it only says which round the next updates are for
         self._round_started_sec[number] = time.monotonic()
-        ids = None if selected is None else _client_ids(selected)
+        ids = None if selected is None else [self._name_of(each) for each in _client_ids(selected)]
         self._record(RoundStart(ts=time.time(), round=number, selected=ids))
 
     def log_client_update(
@@ -236,8 +249,12 @@ class Run:
         """
         if type(client_id) is not str or not client_id:
             client_id = self.client_id if client_id is None and self.client_id else client_id_of(client_id)
+        if self._pseudonym is not None:
+            client_id = self._name_of(client_id)
         if self.client_id is not None:
             self._only_for_itself(client_id)
+        if self._blur is not None:
+            fields = self._blur(fields)
         if round is None:
             round = self._round
         elif type(round) is not int or not 0 <= round <= LARGEST_ROUND:
@@ -329,7 +346,7 @@ class Run:
         self._log_client_event("comm_failure", round, client_id, reason)
 
     def _log_client_event(self, event: Any, round_: int, client_id: str | int, reason: str | None) -> None:
-        client_id = client_id_of(client_id)
+        client_id = self._name_of(client_id_of(client_id))
         if self.client_id is not None:
             self._only_for_itself(client_id)
         self._record(
@@ -367,6 +384,8 @@ class Run:
     def set_server_metadata(self, **metadata: Any) -> None:
         """Where and what the server is: `lat`, `lng`, `city`, `country`, `host`, `protocol`, anything else."""
         self._only_at_the_server("set_server_metadata")
+        if self._blur is not None:
+            metadata = self._blur(metadata)
         known, more, extra = sort_fields(metadata, _SERVER_NUMBERS, _SERVER_TEXTS)
         self._record(ServerInfo(ts=time.time(), metrics=more, extra=extra, **known))
 
@@ -440,6 +459,18 @@ class Run:
     ) -> None:
         self.finish(*lifecycle.status_after(error))
 
+    # ── what is not recorded ──────────────────────────────────────────────────────────────────
+
+    def _name_of(self, client_id: str) -> str:
+        """What stands for a client in the recording; a pseudonym of our own stays what it is."""
+        if self._pseudonym is None or client_id == self.client_id:
+            return client_id
+        return self._pseudonym(client_id)
+
+    def _hides_host(self) -> bool:
+        """A machine's name tells where it stands, and a site's machine who the site is."""
+        return self._blur is not None or (self._pseudonym is not None and self.client_id is not None)
+
     # ── small things ──────────────────────────────────────────────────────────────────────────
 
     def _in_background(self, work: Callable[[], None]) -> None:
@@ -473,6 +504,19 @@ def _client_ids(selected: Sequence[str | int]) -> list[str]:
     if isinstance(selected, (str, bytes)) or not isinstance(selected, Iterable):
         raise UsageError("selected", f"selected must be a list of client ids, not {selected!r}.")
     return [client_id_of(each) for each in selected]
+
+
+def _pseudonyms(key: str | bytes) -> Callable[[str], str]:
+    from fedsight.pseudonyms import Pseudonyms
+
+    return Pseudonyms(key).of
+
+
+def _blurring(precision: Precision) -> Callable[[dict[str, Any]], dict[str, Any]]:
+    from fedsight.geo.precision import blur, precision_of
+
+    checked = precision_of(precision)
+    return lambda fields: blur(fields, checked)
 
 
 def _new_run_id() -> str:
