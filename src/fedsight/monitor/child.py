@@ -14,17 +14,22 @@ if __name__ == "__main__":
     sys.path += sys.argv[1:]
 
 import contextlib
+import importlib
 import os
 import select
 import signal
 import time
+import types
 from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from fedsight.monitor.commands import AnyCommand, AnyReply, AskPending, Done
 from fedsight.monitor.settings import Settings
-from fedsight.monitor.worker import Worker, work
+
+if TYPE_CHECKING:
+    from fedsight.monitor.worker import Worker
 
 _LOOK_AROUND_SEC = 0.1
 _READ_BYTES = 1 << 16
@@ -92,8 +97,26 @@ def _pidfd(pid: int) -> int:
     return -1
 
 
+def _import_late(name: str) -> None:
+    """Have a module loaded when something of it is used, and not before."""
+    if name in sys.modules:
+        return
+    stand_in = types.ModuleType(name)
+
+    def load(attribute: str) -> Any:
+        if sys.modules[name] is stand_in:
+            del sys.modules[name]
+        return getattr(importlib.import_module(name), attribute)
+
+    stand_in.__getattr__ = load  # type: ignore[method-assign]
+    sys.modules[name] = stand_in
+
+
 def main() -> None:
     """Measure as told, then end at once."""
+    _import_late("psutil")  # probes need it on other systems than Linux; a megabyte and a half
+    from fedsight.monitor.worker import work
+
     replies = os.dup(1)
     os.dup2(2, 1)  # whatever prints here must not speak to the parent
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the training's; the last reading is still to come
