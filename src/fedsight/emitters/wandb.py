@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar, Literal
 
 import msgspec
@@ -103,11 +104,18 @@ class WandbEmitter:
 
     def deliver(self, batch: Batch) -> int:
         """Hand the batch to W&B's own process. Raises what W&B raises, such as for a run that the user has finished."""
+        with self._kept_session() as session:
+            return self._log(session, batch)
+
+    @contextlib.contextmanager
+    def _kept_session(self) -> Iterator[Session]:
+        """The session; where it turns out to be lost, the next call begins another that goes on with the same run."""
         session = self._begin_session()
         try:
-            return self._log(session, batch)
-        except session.wandb.errors.UsageError:
-            self._session = None  # the next try goes on with the same run
+            yield session
+        except Exception as error:
+            if session.is_lost(error):
+                self._session = None
             raise
 
     def _log(self, session: Session, batch: Batch) -> int:
@@ -159,13 +167,11 @@ class WandbEmitter:
 
     def close(self, status: RunStatus | None) -> None:
         """Log the map's table, and finish the W&B run unless it is the user's."""
-        session = self._session
-        if session is None:
-            return
-        if self._log_geo and self._state.places:
-            table = session.wandb.Table(columns=_PLACE_COLUMNS, data=list(self._state.places.values()))
-            session.run.log({"geo/client_locations": table})
-        session.finish(status)
+        with self._kept_session() as session:
+            if self._log_geo and self._state.places:
+                table = session.wandb.Table(columns=_PLACE_COLUMNS, data=list(self._state.places.values()))
+                session.run.log({"geo/client_locations": table})
+            session.finish(status)
         self._session = None
 
     def where(self) -> str:

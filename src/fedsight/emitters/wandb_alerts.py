@@ -61,7 +61,7 @@ class Alerts(msgspec.Struct):
         for line in batch.lines:
             event = line.event
             if isinstance(event, ClientEvent):
-                new._hold(event)
+                _hold(new, event)
             elif isinstance(event, RoundEnd):
                 new.ended = max(new.ended, event.round)
             elif isinstance(event, RoundStart):
@@ -73,19 +73,20 @@ class Alerts(msgspec.Struct):
         new.told = (new.told + [(each.kind, each.round) for each in ready])[-_MOST_REMEMBERED:]
         return new, ready
 
-    def _hold(self, event: ClientEvent) -> None:
-        if event.event not in ("dropout", "comm_failure") or (event.event, event.round) in self.told:
-            return
-        alert = _find(self.held, event.event, event.round)
-        if alert is None:
-            alert = Alert(event.event, event.round)
-            self.held.append(alert)
-        named = event.client_id if event.reason is None else f"{event.client_id} ({event.reason[:_LONGEST_REASON]})"
-        if named in alert.clients:
-            return
-        alert.num_clients += 1
-        if len(alert.clients) < _MOST_NAMED:
-            alert.clients.append(named)
+
+def _hold(alerts: Alerts, event: ClientEvent) -> None:
+    if event.event not in ("dropout", "comm_failure") or (event.event, event.round) in alerts.told:
+        return
+    alert = _find(alerts.held, event.event, event.round)
+    if alert is None:
+        alert = Alert(event.event, event.round)
+        alerts.held.append(alert)
+    named = event.client_id if event.reason is None else f"{event.client_id} ({event.reason[:_LONGEST_REASON]})"
+    if named in alert.clients:
+        return
+    alert.num_clients += 1
+    if len(alert.clients) < _MOST_NAMED:
+        alert.clients.append(named)
 
 
 def _find(held: Sequence[Alert], kind: Kind, round_: int | None) -> Alert | None:

@@ -39,7 +39,7 @@ def rows_of(batch: Batch, *, per_client: bool, system: bool) -> list[Row]:
     """The rows of a batch, by offset, each line in one of them.
 
     What is of the same round shares a row until a value would stand in it twice. A counter may be
-    overwritten, but the newest must come last: a row that holds an older one goes out before.
+    overwritten, but the newest must come last: a row that would go out later must not hold an older one.
     """
     rows: list[Row] = []
     open_rows: dict[_Axis, Row] = {}
@@ -59,12 +59,13 @@ def rows_of(batch: Batch, *, per_client: bool, system: bool) -> list[Row]:
 
 
 def _clashes(values: Mapping[str, Any], axis: _Axis, open_rows: Mapping[_Axis, Row]) -> bool:
-    if axis in open_rows and not (values.keys() - _COUNTERS).isdisjoint(open_rows[axis].values):
+    row = open_rows.get(axis)
+    if row is None:
+        return False
+    if not (values.keys() - _COUNTERS).isdisjoint(row.values):
         return True
     moved = _COUNTERS & values.keys()
-    return bool(moved) and any(
-        each != axis and not moved.isdisjoint(other.values) for each, other in open_rows.items()
-    )
+    return any(other.offset > row.offset and not moved.isdisjoint(other.values) for other in open_rows.values())
 
 
 def _values(line: Line, totals: Totals, per_client: bool, system: bool) -> tuple[_Axis, dict[str, Any]]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
+import contextlib
 import hashlib
 import inspect
 import logging
@@ -12,6 +14,7 @@ from typing import Any
 
 import msgspec
 
+from fedsight import lifecycle
 from fedsight.emitters.destination import RunInfo
 from fedsight.errors import MissingExtra, UsageError
 from fedsight.events import RunStatus
@@ -70,10 +73,10 @@ class Session:
             import wandb
         except ImportError as error:
             raise MissingExtra("wandb", "wandb") from error
-        self.wandb = wandb
+        self.wandb: Any = wandb
+        self.run: Any = wandb.run
         config = _config(wanted, info)
-        if wandb.run is not None:
-            self.run: Any = wandb.run
+        if self.run is not None:
             self.is_adopted = True
             self.run.config.update(config, allow_val_change=True)
             self.run.tags = tuple(dict.fromkeys([*(self.run.tags or ()), *wanted.tags]))
@@ -98,12 +101,21 @@ class Session:
 
     def where(self) -> str:
         """Its page, or its folder."""
-        if self.run.url:
+        if not self.run.offline and self.run.url:  # asked offline, W&B prints a warning
             return str(self.run.url)
         return f"{self._folder()}, upload it with: wandb sync {self._folder()}"
 
     def _folder(self) -> str:
         return str(self.run.settings.sync_dir)
+
+    def is_lost(self, error: Exception) -> bool:
+        """Whether `error` says that this run takes nothing any more: the user finished it, or W&B's process is gone."""
+        if isinstance(error, ConnectionError):
+            # Only then does W&B start another process.
+            with contextlib.suppress(ConnectionError):
+                self.wandb.teardown()
+            return True
+        return isinstance(error, self.wandb.errors.UsageError)
 
     def finish(self, status: RunStatus | None) -> None:
         """End our own run."""
@@ -139,6 +151,7 @@ def _start(wandb: Any, wanted: Wanted, info: RunInfo, before: Whereabouts | None
         settings=wandb.Settings(**{key: value for key, value in _QUIET.items() if key in wandb.Settings.model_fields}),
     )
     _print_tracebacks_once(excepthook)
+    _end_our_runs_before_wandb()
     return run
 
 
@@ -152,6 +165,15 @@ def _require_key(wandb: Any) -> None:
         raise UsageError(
             "mode", 'W&B has no API key: run "wandb login", set WANDB_API_KEY, or give WandbEmitter(mode="offline").'
         )
+
+
+def _end_our_runs_before_wandb() -> None:
+    """At the interpreter's end W&B stops its process; a run of ours that is still open has lines to deliver by then.
+
+    What is registered last runs first, and W&B registers with its first run.
+    """
+    atexit.unregister(lifecycle._end_open_runs)  # noqa: SLF001
+    atexit.register(lifecycle._end_open_runs)  # noqa: SLF001
 
 
 def _print_tracebacks_once(earlier: Any) -> None:
