@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import sys
@@ -188,23 +189,22 @@ class MLflowEmitter:
         return self._runs.where()
 
     def sync_arguments(self) -> list[str]:
-        """Options of `fedsight sync --to mlflow`. Passwords in the URI are left to MLflow's own settings."""
-        options = ["--experiment", self.experiment]
-        if self.tracking_uri:
-            options += ["--tracking-uri", without_secrets(self.tracking_uri)]
-        if self.run_name:
-            options += ["--run-name", self.run_name]
-        if self.resume_run_id:
-            options += ["--resume-run-id", self.resume_run_id]
-        if self._choices.layout != "one-run":
-            options += ["--layout", self._choices.layout]
-        if self.registered_model:
-            options += ["--registered-model", self.registered_model]
-        for key, value in self._choices.tags.items():
-            options += ["--tags", f"{key}={value}"]
-        options += [] if self._choices.log_system else ["--no-log-system"]
-        options += [] if self._choices.log_per_client else ["--no-log-per-client"]
-        return options + (["--log-geo"] if self._choices.log_geo else [])
+        """The options of `fedsight sync --to mlflow`. Passwords in the URI are left to MLflow's own settings."""
+        uri = self.tracking_uri and without_secrets(self.tracking_uri)
+        options: dict[str, Any] = {
+            "experiment": self.experiment,
+            "tracking_uri": uri,
+            "run_name": self.run_name,
+            "resume_run_id": self.resume_run_id,
+            "registered_model": self.registered_model,
+            "tags": self._choices.tags or None,
+            "layout": self._choices.layout if self._choices.layout != "one-run" else None,
+            "log_per_client": None if self._choices.log_per_client else False,
+            "log_system": None if self._choices.log_system else False,
+            "log_geo": self._choices.log_geo or None,
+        }
+        arguments = [f"{key}={_option(value)}" for key, value in options.items() if value is not None]
+        return [each for argument in arguments for each in ("--set", argument)]
 
     # ── sending ───────────────────────────────────────────────────────────────────────────────
 
@@ -247,6 +247,16 @@ class MLflowEmitter:
             stopping.start()
             stopping.join(_MONITOR_PATIENCE_SEC)
             self._monitor = None
+
+
+def _option(value: Any) -> str:
+    """As JSON, a text as it is unless it would be read as JSON."""
+    if isinstance(value, str):
+        try:
+            json.loads(value)
+        except ValueError:
+            return value
+    return json.dumps(value)
 
 
 def _tracking_uri(given: str | os.PathLike[str] | None) -> str | None:

@@ -1,8 +1,8 @@
 """Names as MLflow takes them: metrics, params and tags share one rule.
 
 Allowed are letters, digits, "_", "-", ".", " ", ":" and "/" (":" not on Windows), 250 characters
-at most, and nothing that another path would be the same as ("a//b", "a/", "./a"). Any other
-character is written `_x<hex of its code point>_`, as XML names do it; `original_name` turns it back.
+at most, nothing that another path would be the same as ("a//b", "a/", "./a"), and no ".." at the
+beginning. Any other character is written `_x<hex of its code point>_`, as XML names do it; `original_name` turns it back.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ FULL_NAME_TAG = "fedsight/name."
 
 _EMPTY = "_x_"
 _NOT_ALLOWED = re.compile(r"[^/\w.\- ]")
-_AMBIGUOUS_PATH = re.compile(r"^/|(?<=/)/|/$|(?:^|(?<=/))\.(?=\.?(?:/|$))")
+_AMBIGUOUS_PATH = re.compile(r"^/|^\.(?=\.)|(?<=/)/|/$|(?:^|(?<=/))\.(?=\.?(?:/|$))")
 _MAY_LOOK_ESCAPED = re.compile(r"_(?=x([0-9a-f]*))")
 _ESCAPED = re.compile(r"_x([0-9a-f]+)_")
 _CUT = re.compile(r"_cut_([0-9a-f]{16})$")

@@ -162,7 +162,7 @@ class Runs:
         if self._layout == "per-site":
             ours += self._known_sites().values()
         for run_id in ours:
-            self._tracking.client.set_terminated(run_id, _STATUS[status], milliseconds(ended_at))
+            self._tracking.end(run_id, _STATUS[status], milliseconds(ended_at))
 
     def where(self) -> str:
         """Where to look at the main run."""

@@ -144,6 +144,17 @@ class Tracking:
             if not token:
                 return found
 
+    def end(self, run_id: str, status: str, ended_ms: int) -> None:
+        """End a run. status: one of MLflow's."""
+        if not self.is_server:
+            self.client.set_terminated(run_id, status, ended_ms)
+            return
+        # The client would print two lines a run to the training's standard output.
+        try:
+            self._post("update", {"run_id": run_id, "status": status, "end_time": ended_ms})
+        except Exception as error:
+            raise _clearly(error, self.shown_uri) from error
+
     # ── values ────────────────────────────────────────────────────────────────────────────────
 
     def log(
@@ -186,7 +197,7 @@ class Tracking:
 
     def _log_batch(self, run_id: str, kind: str, entities: Sequence[Any]) -> None:
         if self.is_server:
-            self._post_batch({"run_id": run_id, kind: [_json_form(each) for each in entities]})
+            self._post("log-batch", {"run_id": run_id, kind: [_json_form(each) for each in entities]})
             return
         from mlflow.entities import Metric, Param, RunTag
 
@@ -196,12 +207,12 @@ class Tracking:
             made = [(Param if kind == "params" else RunTag)(key, value) for key, value in entities]
         self.client.log_batch(run_id, **{kind: made}, synchronous=True)
 
-    def _post_batch(self, body: dict[str, Any]) -> None:
-        """REST API 2.0, `runs/log-batch`, once."""
+    def _post(self, call: str, body: dict[str, Any]) -> None:
+        """One of the REST API's calls on runs, once."""
         from mlflow.utils.credentials import get_default_host_creds
         from mlflow.utils.rest_utils import http_request, verify_rest_response
 
-        endpoint = "/api/2.0/mlflow/runs/log-batch"
+        endpoint = f"/api/2.0/mlflow/runs/{call}"
         creds = get_default_host_creds(self.uri)  # type: ignore[no-untyped-call]
         answer = http_request(creds, endpoint, "POST", max_retries=0, json=body)  # type: ignore[no-untyped-call]
         verify_rest_response(answer, endpoint)
