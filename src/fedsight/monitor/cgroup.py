@@ -11,6 +11,8 @@ from pathlib import Path, PurePosixPath
 
 import msgspec
 
+from fedsight.monitor.member import read_file
+
 _NO_LIMIT = 1 << 62
 """cgroup v1 says "no limit" with the largest multiple of a page below 2**63."""
 
@@ -93,7 +95,7 @@ def _unescape(path: str) -> str:
 def memory_limit(group: Cgroup) -> tuple[int, Path] | None:
     """The smallest memory limit in bytes, and the folder of the group that sets it; None where there is none."""
     name = "memory.max" if group.version == 2 else "memory.limit_in_bytes"
-    limits = [(limit, folder) for folder in group.folders if (limit := _number(folder / name)) is not None]
+    limits = [(limit, folder) for folder in group.folders if (limit := number_of(folder / name)) is not None]
     if group.version == 1:
         # What lies above the groups that can be seen is in this figure alone.
         nested = number_in(group.folder / "memory.stat", "hierarchical_memory_limit")
@@ -125,20 +127,19 @@ def cpu_quota(group: Cgroup) -> float | None:
 
 def number_in(path: Path, name: str) -> int | None:
     """The number behind `name` in a file of `name number` lines; None where there is none."""
-    for line in (_text(path) or "").splitlines():
-        key, _, value = line.partition(" ")
-        if key == name:
-            return int(value)
-    return None
+    text = "\n" + (_text(path) or "")
+    start = text.find(f"\n{name} ")
+    return None if start < 0 else int(text[start + 1 :].split(None, 2)[1])
 
 
-def _number(path: Path) -> int | None:
+def number_of(path: Path) -> int | None:
+    """The number in a file; None where the kernel has no such file, or it says "max"."""
     text = _text(path)
     return None if text is None or text == "max" else int(text)
 
 
 def _text(path: Path) -> str | None:
     try:
-        return path.read_text().strip()
+        return read_file(str(path), 16384).decode().strip()
     except OSError:  # not there, not ours to read, or the group was just removed
         return None

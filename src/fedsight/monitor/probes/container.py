@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
 from typing import ClassVar
 
-from fedsight.monitor.cgroup import Cgroup, find_cgroup, memory_limit, memory_usage_file, number_in
+from fedsight.monitor.cgroup import Cgroup, find_cgroup, memory_limit, memory_usage_file, number_in, number_of
 from fedsight.monitor.probes.probe import MetricInfo, Target, Unavailable, key
+
+_LIMIT_SEC = 60.0
 
 _USER = key("container.cpu.time", cpu_mode="user")
 _SYSTEM = key("container.cpu.time", cpu_mode="system")
@@ -37,6 +40,8 @@ class ContainerProbe:
         self._cpuacct = cpu if cpu is not None and cpu.version == 2 else _own(find_cgroup("cpuacct", target.pid, root))
         if self._memory is None and self._cpu is None and self._cpuacct is None:
             raise Unavailable("The process is in no control group of its own (no container, no systemd slice).")
+        self._limit: tuple[int, Path] | None = None
+        self._limit_due_sec = -1.0
         self._start: dict[str, float] = {}
         counters: dict[str, float] = {}
         self._put_counters(counters)
@@ -73,16 +78,19 @@ class ContainerProbe:
 
     def _put_memory(self, group: Cgroup, values: dict[str, float]) -> None:
         is_v2 = group.version == 2
-        usage_bytes = _number(memory_usage_file(group.version, group.folder))
+        usage_bytes = number_of(memory_usage_file(group.version, group.folder))
         inactive_bytes = number_in(group.folder / "memory.stat", "inactive_file" if is_v2 else "total_inactive_file")
         _put(values, "container.memory.usage", usage_bytes)
         if usage_bytes is not None and inactive_bytes is not None:
             values["container.memory.working_set"] = max(0, usage_bytes - inactive_bytes)
-        limit = memory_limit(group)
-        if limit is not None:
-            values["fedsight.container.memory.limit"] = limit[0]
+        now = time.monotonic()
+        if now >= self._limit_due_sec:
+            self._limit_due_sec = now + _LIMIT_SEC
+            self._limit = memory_limit(group)
+        if self._limit is not None:
+            values["fedsight.container.memory.limit"] = self._limit[0]
         peak = group.folder / ("memory.peak" if is_v2 else "memory.max_usage_in_bytes")
-        _put(values, "fedsight.container.memory.peak", _number(peak))
+        _put(values, "fedsight.container.memory.peak", number_of(peak))
 
 
 def _own(group: Cgroup | None) -> Cgroup | None:
@@ -92,10 +100,3 @@ def _own(group: Cgroup | None) -> Cgroup | None:
 def _put(values: dict[str, float], name: str, number: float | None, scale: float = 1) -> None:
     if number is not None:
         values[name] = number * scale
-
-
-def _number(path: Path) -> int | None:
-    try:
-        return int(path.read_text())
-    except OSError:
-        return None  # the kernel has no such file, or the group is just being removed

@@ -19,13 +19,17 @@ from fedsight.monitor.family_total import Amounts, FamilyTotal
 from fedsight.monitor.member import TICK_SEC
 from fedsight.monitor.probes.probe import MetricInfo, Target, key
 
-_LIMITS_SEC = 5.0
-"""Quotas and affinity change rarely."""
+_MACHINE_SEC = 2.0
+"""The machine's own times cost more to read than the process's: no more often than this, and repeated in between."""
+
+_LIMITS_SEC = 60.0
+"""Affinity and quotas rarely change."""
 
 _USER = key("process.cpu.time", cpu_mode="user")
 _SYSTEM = key("process.cpu.time", cpu_mode="system")
 _MACHINE_MODES = ("user", "nice", "system", "idle", "iowait", "interrupt", "softirq", "steal")
-_MACHINE = {mode: key("system.cpu.time", cpu_mode=mode) for mode in _MACHINE_MODES}
+_MACHINE = {mode: key("system.cpu.time", cpu_mode=mode) for mode in ("user", "system", "idle", "iowait", "steal")}
+_COUNTED_AS = {"nice": "user", "interrupt": "system", "softirq": "system"}
 
 
 class CpuProbe:
@@ -48,32 +52,41 @@ class CpuProbe:
         # A parent's times are cut to whole ticks, user and system time each, now and before.
         self._total = FamilyTotal(tolerance=4 * TICK_SEC)
         self._num_cpus = os.cpu_count() or 1
-        self._limits_at_sec = -_LIMITS_SEC
-        self._available = float(self._num_cpus)
         if sys.platform == "linux":
             self._stat_file = os.open("/proc/stat", os.O_RDONLY)
+        now = time.monotonic()
+        self._limits_due_sec = now
+        self._machine_due_sec = now + _MACHINE_SEC
         self._machine_start = self._machine_sec()
+        self._machine: dict[str, float] = dict.fromkeys(self._machine_start, 0.0)
+        self._machine["system.cpu.logical.count"] = self._num_cpus
         self._start = self._measure()
         self._user_sec = 0.0
 
     def read(self, values: dict[str, float]) -> None:
         """Seconds since the start; system time, which the kernel tells in ticks, moves in steps."""
-        cpu_sec, system_sec = (now - start for now, start in zip(self._measure(), self._start, strict=True))
+        cpu_sec, system_sec = self._measure()
+        cpu_sec -= self._start[0]
         # The sum is exact; neither part ever decreases.
-        self._user_sec = max(self._user_sec, cpu_sec - system_sec)
+        self._user_sec = max(self._user_sec, cpu_sec - (system_sec - self._start[1]))
         values[_USER] = self._user_sec
         values[_SYSTEM] = cpu_sec - self._user_sec
-        living = [m for m in self._family.members.values() if not (m.is_zombie or m.is_excluded)]
-        values["fedsight.process.count"] = len(living)
-        values["process.thread.count"] = sum(member.num_threads for member in living)
-        for mode, sec in self._machine_sec().items():
-            values[_MACHINE[mode]] = max(0.0, sec - self._machine_start[mode])
-        values["system.cpu.logical.count"] = self._num_cpus
+        num_processes = num_threads = 0
+        for member in self._family.members.values():
+            if not (member.is_zombie or member.is_excluded):
+                num_processes += 1
+                num_threads += member.num_threads
+        values["fedsight.process.count"] = num_processes
+        values["process.thread.count"] = num_threads
         now = time.monotonic()
-        if now - self._limits_at_sec >= _LIMITS_SEC:
-            self._limits_at_sec = now
-            self._available = cpus_available(self._target.pid, self._num_cpus)
-        values["fedsight.cpu.available"] = self._available
+        if now >= self._machine_due_sec:
+            self._machine_due_sec = now + _MACHINE_SEC
+            for full_key, sec in self._machine_sec().items():
+                self._machine[full_key] = max(self._machine[full_key], sec - self._machine_start[full_key])
+        if now >= self._limits_due_sec:
+            self._limits_due_sec = now + _LIMITS_SEC
+            self._machine["fedsight.cpu.available"] = cpus_available(self._target.pid, self._num_cpus)
+        values.update(self._machine)
 
     def close(self) -> None:
         """Let go of the files."""
@@ -92,11 +105,18 @@ class CpuProbe:
         return self._total.update(amounts, reaped)
 
     def _machine_sec(self) -> dict[str, float]:
+        """Seconds by key, as many of OpenTelemetry's modes as the platform tells apart."""
         if self._stat_file < 0:
             times = psutil.cpu_times()
-            return {mode: getattr(times, mode) for mode in _MACHINE_MODES if hasattr(times, mode)}
-        line = os.pread(self._stat_file, 512, 0).split(b"\n", 1)[0]
-        return {mode: int(ticks) * TICK_SEC for mode, ticks in zip(_MACHINE_MODES, line.split()[1:9], strict=False)}
+            told = {mode: getattr(times, mode) for mode in _MACHINE_MODES if hasattr(times, mode)}
+        else:
+            ticks = os.pread(self._stat_file, 512, 0).split(b"\n", 1)[0].split()[1:9]
+            told = {mode: int(each) * TICK_SEC for mode, each in zip(_MACHINE_MODES, ticks, strict=False)}
+        sums: dict[str, float] = {}
+        for mode, sec in told.items():
+            full_key = _MACHINE[_COUNTED_AS.get(mode, mode)]
+            sums[full_key] = sums.get(full_key, 0.0) + sec
+        return sums
 
 
 def cpus_available(pid: int, num_cpus: int) -> float:

@@ -20,11 +20,17 @@ from fedsight.monitor.family_total import Amounts, FamilyTotal
 from fedsight.monitor.member import Member, read_file
 from fedsight.monitor.probes.probe import MetricInfo, Target, key
 
-_PEAK_SEC = 1.0
-_LIMIT_SEC = 5.0
+_PEAK_SEC = 0.5
+"""The kernel's peak is asked for no more often than this, and only after page faults: without one it can't grow."""
+
+_ROOM_SEC = 2.0
+"""Memory in use in all is read no more often than this, and repeated in between."""
+
+_LIMIT_SEC = 60.0
 _SHARES_SEC = 10.0
 _SHARES_COST = 500
-"""PSS and USS walk all pages of a process, holding up its own allocations: at most 1/500 of the time."""
+"""PSS and USS walk all pages of a process, holding up its own allocations: at most 1/500 of the time, and repeated in
+between."""
 
 _USED = key("system.memory.usage", system_memory_state="used")
 _MINOR = key("process.paging.faults", system_paging_fault_type="minor")
@@ -51,43 +57,47 @@ class MemoryProbe:
         self._family = family or open_family(target)
         self._faults = FamilyTotal()
         self._room = _Room(target.pid)
-        self._peak_at_sec = self._shares_at_sec = -1.0
-        self._peak_bytes = self._told_bytes = 0
+        self._peak_due_sec = self._shares_due_sec = -1.0
+        self._peak_bytes = 0
+        self._faults_at_peak = -1.0
+        self._shares: dict[str, float] = {}
         self._family.refresh_for(self)
         self._faults_start = self._count_faults()
 
     def read(self, values: dict[str, float]) -> None:
         """What is in use now. A process that has ended and is still to be waited for uses nothing: left out."""
         self._family.refresh_for(self)
-        members = [m for m in self._family.members.values() if not (m.is_excluded or m.is_zombie)]
         now = time.monotonic()
+        faults = self._count_faults()
+        members = [m for m in self._family.members.values() if not (m.is_excluded or m.is_zombie)]
         if members:
-            rss_bytes = sum(member.rss_bytes for member in members)
+            rss_bytes = virtual_bytes = 0
+            for member in members:
+                rss_bytes += member.rss_bytes
+                virtual_bytes += member.virtual_bytes
             values["process.memory.usage"] = rss_bytes
-            values["process.memory.virtual"] = sum(member.virtual_bytes for member in members)
-            if now >= self._peak_at_sec or rss_bytes > self._peak_bytes:
-                self._peak_at_sec = now + _PEAK_SEC
-                self._told_bytes = max(self._told_bytes, _peak_bytes(self._target.pid))
-            self._peak_bytes = max(self._peak_bytes, self._told_bytes, rss_bytes)
-            if now >= self._shares_at_sec:
-                began = time.thread_time()
-                values.update(_shares(members))
-                self._shares_at_sec = now + max(_SHARES_SEC, _SHARES_COST * (time.thread_time() - began))
+            values["process.memory.virtual"] = virtual_bytes
+            if now >= self._peak_due_sec and (faults is None or faults[0] != self._faults_at_peak):
+                self._peak_due_sec = now + _PEAK_SEC
+                self._faults_at_peak = -1.0 if faults is None else faults[0]
+                self._peak_bytes = max(self._peak_bytes, _peak_bytes(self._target.pid))
+            self._peak_bytes = max(self._peak_bytes, rss_bytes)
+            if now >= self._shares_due_sec:
+                began_sec = time.thread_time()
+                self._shares = _shares(members)
+                self._shares_due_sec = now + max(_SHARES_SEC, _SHARES_COST * (time.thread_time() - began_sec))
+            values.update(self._shares)
         if self._peak_bytes:
             values["fedsight.process.memory.peak"] = self._peak_bytes
-        self._put_faults(values)
-        self._room.read(values)
+        if faults is not None and self._faults_start is not None:
+            values[_MINOR] = faults[0] - self._faults_start[0]
+            values[_MAJOR] = faults[1] - self._faults_start[1]
+        self._room.read(values, now)
 
     def close(self) -> None:
         """Let go of the files."""
         self._family.close()
         self._room.close()
-
-    def _put_faults(self, values: dict[str, float]) -> None:
-        total = self._count_faults()
-        if total is not None and self._faults_start is not None:
-            values[_MINOR] = total[0] - self._faults_start[0]
-            values[_MAJOR] = total[1] - self._faults_start[1]
 
     def _count_faults(self) -> Amounts | None:
         faults: dict[Member, Amounts] = {}
@@ -103,25 +113,31 @@ class _Room:
 
     def __init__(self, pid: int) -> None:
         self._pid = pid
-        self._check_at_sec = -1.0
+        self._limit_due_sec = self._usage_due_sec = -1.0
+        self._used_bytes = 0
         self._usage_file = self._meminfo_file = -1
         self._usage_path: Path | None = None
         self._limit_bytes = 0
         if sys.platform == "linux":
             self._meminfo_file = os.open("/proc/meminfo", os.O_RDONLY)
 
-    def read(self, values: dict[str, float]) -> None:
-        if time.monotonic() >= self._check_at_sec:
-            self._check_at_sec = time.monotonic() + _LIMIT_SEC
+    def read(self, values: dict[str, float], now_sec: float) -> None:
+        if now_sec >= self._limit_due_sec:
+            self._limit_due_sec = now_sec + _LIMIT_SEC
             self._find()
+        if now_sec >= self._usage_due_sec:
+            self._usage_due_sec = now_sec + _ROOM_SEC
+            self._used_bytes = self._used()
         values["system.memory.limit"] = self._limit_bytes
+        values[_USED] = self._used_bytes
+
+    def _used(self) -> int:
         if self._usage_file >= 0:
-            values[_USED] = int(os.pread(self._usage_file, 64, 0))
-        elif self._meminfo_file >= 0:
-            values[_USED] = self._limit_bytes - _meminfo(self._meminfo_file, b"MemAvailable:")
-        else:
-            machine = psutil.virtual_memory()
-            values[_USED] = machine.total - machine.available
+            return int(os.pread(self._usage_file, 64, 0))
+        if self._meminfo_file >= 0:
+            return self._limit_bytes - _meminfo(self._meminfo_file, b"MemAvailable:")
+        machine = psutil.virtual_memory()
+        return int(machine.total - machine.available)
 
     def _find(self) -> None:
         if self._meminfo_file < 0:
