@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import msgspec
 
@@ -26,16 +26,22 @@ from fedsight.events import (
 from fedsight.summary import RoundFold
 
 _MOST_UNHASHED = 1000
+_EVENTS_A_SLICE = 50
+
+Pause = Callable[[], None]
+"""Called every few events, for a training thread that may want the interpreter."""
 
 
 class Batching:
     """Takes in a run's blocks in order, and makes batches of them.
 
     A round's report stands with its `round_end`; where lines came for a round that had ended, one
-    revision of its report stands with the last of them in the block.
+    revision of its report stands with the last of them in the block. pause: called between slices
+    of the work.
     """
 
-    def __init__(self, header: JournalHeader) -> None:
+    def __init__(self, header: JournalHeader, pause: Pause) -> None:
+        self._pause = pause
         self.run = RunInfo(run_id=header.run_id or "", client_id=header.client_id)
         self.status: RunStatus | None = None
         self._totals = Totals()
@@ -44,7 +50,7 @@ class Batching:
 
     def pass_over(self, block: Block) -> None:
         """Take in what was delivered before."""
-        for _, event in _handed_on(block):
+        for _, event in _handed_on(block, self._pause):
             self._take(event)
 
     def batch(self, block: Block, journal: str) -> Batch:
@@ -52,7 +58,7 @@ class Batching:
         totals = msgspec.structs.replace(self._totals)
         lines: list[Line] = []
         revised: dict[int, Line] = {}
-        for offset, event in _handed_on(block):
+        for offset, event in _handed_on(block, self._pause):
             line = Line(offset, event)
             lines.append(line)
             was_closed = isinstance(event, RoundEnd) and self._is_closed(event.round)
@@ -130,8 +136,10 @@ def _finite(value: float | None) -> float:
     return value if value is not None and math.isfinite(value) else 0.0
 
 
-def _handed_on(block: Block) -> Iterator[tuple[int, AnyEvent]]:
-    for offset, event in zip(block.offsets(), block.events, strict=True):
+def _handed_on(block: Block, pause: Pause) -> Iterator[tuple[int, AnyEvent]]:
+    for number, (offset, event) in enumerate(zip(block.offsets(), block.events, strict=True), 1):
+        if number % _EVENTS_A_SLICE == 0:
+            pause()
         if event is None or isinstance(event, (UnknownEvent, JournalHeader)) or is_about_an_emitter(event):
             continue
         yield offset, event

@@ -25,6 +25,7 @@ from fedsight.journal import writer_alive
 
 _SHORTEST_WAIT_SEC = 0.02
 _LONGEST_WAIT_SEC = 0.25
+_PAUSE_SEC = 0.0005
 
 _in_use: set[int] = set()
 """Destination objects (by id) that a thread delivers to: one serves one run at a time."""
@@ -214,7 +215,7 @@ class Following:
             last_look = self._hurry.is_set() or (look_for_writer and not writer_alive(track.path))
             if not track.is_begun:
                 self._retried(lambda: self._begin(track), track)
-            block = track.read()
+            block = track.read(self._pause)
             if block is None or track.batching is None:
                 track.is_done = track.is_done or last_look
                 return 0
@@ -238,8 +239,8 @@ class Following:
             return
         # Rounds and totals are those of the run, whichever of its journals tells of them.
         others = [each.batching for each in list(self._tracks.values()) if each.batching and each.is_of_run(track)]
-        batching = others[0] if others else Batching(track.header)
-        for block in track.read_delivered():
+        batching = others[0] if others else Batching(track.header, self._pause)
+        for block in track.read_delivered(self._pause):
             self._check(track)
             batching.pass_over(block)
         track.batching = batching
@@ -352,6 +353,11 @@ class Following:
             if track.is_let_go or left_sec <= 0 or self._hurry.is_set() != was_hurried:
                 return
             self._wake.wait(left_sec)
+
+    def _pause(self) -> None:
+        """Let the training thread have the interpreter, unless it waits for the end."""
+        if not self._hurry.is_set():
+            time.sleep(_PAUSE_SEC)
 
     def _check(self, track: Track) -> None:
         if track.is_let_go:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, ClassVar
 
-from fedsight.emitters.batching import Batching
+from fedsight.emitters.batching import Batching, Pause
 from fedsight.emitters.state import journal_end
 from fedsight.errors import JournalError
 from fedsight.events import Block, JournalHeader, decode_block
@@ -19,6 +19,7 @@ from fedsight.journal.retake import Retake
 
 logger = logging.getLogger("fedsight")
 
+_SLICE_BYTES = 1 << 15
 _SIBLING = re.compile(r"~[0-9a-f]{8}(?=\.jsonl$)")
 
 
@@ -95,21 +96,21 @@ class Track:
         self.is_begun = True
         return True
 
-    def read_delivered(self) -> Iterator[Block]:
+    def read_delivered(self, pause: Pause) -> Iterator[Block]:
         """What lies before the saved offset."""
         with JournalReader(self.path) as reader:
             while reader.offset < self.offset:
                 start, data = reader.read(min(self.BLOCK_BYTES, self.offset - reader.offset))
                 if not data:
                     return
-                yield decode_block(data, start)
+                yield _decode(data, start, pause)
 
-    def read(self) -> Block | None:
+    def read(self, pause: Pause) -> Block | None:
         """The next block; None at the present end."""
         if self._reader is None:
             return None
         start, data = self._reader.read(self.BLOCK_BYTES)
-        return decode_block(data, start) if data else None
+        return _decode(data, start, pause) if data else None
 
     def saved_state(self) -> Any:
         """What the destination kept when it delivered this run last, also where that was another of its journals."""
@@ -156,3 +157,17 @@ class Track:
             self._cursor.close()
             self._cursor = None
         self.is_begun = False
+
+
+def _decode(data: bytes, start: int, pause: Pause) -> Block:
+    """A block, decoded in slices: decoding keeps the interpreter from all other threads."""
+    block = Block(start, data, [], [])
+    at = 0
+    while at < len(data):
+        end = data.find(b"\n", min(at + _SLICE_BYTES, len(data) - 1)) + 1
+        part = decode_block(data[at:end], start + at)
+        block.events += part.events
+        block.bad += part.bad
+        at = end
+        pause()
+    return block
