@@ -126,7 +126,8 @@ def _record(row: Row) -> JsonObject:
 
 
 def _flat(server: Row) -> Row:
-    fields = {name: value for name, value in server.items() if name not in ("kind", "ts", "metrics", "extra")}
+    ours = ("kind", "ts", "metrics", "extra", "location_precision")
+    fields = {name: value for name, value in server.items() if name not in ours}
     return {**fields, **(server.get("metrics") or {}), **(server.get("extra") or {})}
 
 
