@@ -106,11 +106,9 @@ def changed_events(store: Store, run_id: str, message: dict[str, Any]) -> Iterat
         for row in _pages(queries.updates, store, run_id, from_=number, to=number):
             if row["client_id"] in clients:
                 yield form.client_update(run_id, number, row["ts"], [_record(row)])
-    for row in rounds:
-        if row["round"] in closed:
-            number = row["round"]
-            updates = _pages(queries.updates, store, run_id, from_=number, to=number)
-            yield round_end(run_id, row, [_record(update) for update in updates])
+    ended = {row["round"]: row for row in rounds if row["round"] in closed}
+    for number, records in _records_of(store, run_id, list(ended)):
+        yield round_end(run_id, ended[number], records)
     yield from ends
 
 
@@ -131,9 +129,23 @@ def _flat(server: Row) -> Row:
     return {**fields, **(server.get("metrics") or {}), **(server.get("extra") or {})}
 
 
-def _updates(store: Store, run_id: str) -> Iterator[tuple[float, list[Row]]]:
+def _records_of(store: Store, run_id: str, numbers: list[int]) -> Iterator[tuple[int, list[JsonObject]]]:
+    """The clients' records of these rounds (ascending), neighbours read together."""
+    for _, neighbours in itertools.groupby(enumerate(numbers), key=lambda pair: pair[1] - pair[0]):
+        span = [number for _, number in neighbours]
+        groups = _updates(store, run_id, from_=span[0], to=span[-1])
+        group = next(groups, None)
+        for number in span:
+            records: list[JsonObject] = []
+            if group is not None and group[0] == number:
+                records = [_record(row) for row in group[1]]
+                group = next(groups, None)
+            yield number, records
+
+
+def _updates(store: Store, run_id: str, **span: int) -> Iterator[tuple[float, list[Row]]]:
     """The updates by round; those without one last."""
-    rows = _pages(queries.updates, store, run_id)
+    rows = _pages(queries.updates, store, run_id, **span)
     for number, group in itertools.groupby(rows, key=itemgetter("round")):
         yield (float("inf") if number is None else number), list(group)
 
