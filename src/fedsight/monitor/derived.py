@@ -44,6 +44,11 @@ LEVELS = (
 """Figures as of an instant."""
 
 _RAILS = "hw.power/power_supply"
+_GROUPS_OF = {
+    "cpu": ("cpu",),
+    "network": ("transmit", "receive"),
+    "power": ("energy", "host_energy", "hw.power/gpu", "rails"),
+}
 
 
 class Deriver:
@@ -81,6 +86,11 @@ class Deriver:
         self._power(figures, now, interval_sec)
         self._before = now
         return figures
+
+    def forget(self, metric: str) -> None:
+        """`metric` is switched off: what is counted until it is on again is nobody's figure."""
+        for group in _GROUPS_OF.get(metric, ()):
+            self._before.pop(group, None)
 
     def _grown(self, now: dict[str, dict[str, float]], group: str) -> float | None:
         """How much a group of counters grew; None where it wasn't read both times."""

@@ -178,6 +178,12 @@ class Monitor:
         """Where the latest window is recorded; None before the first."""
         return self._window[0] if self._window else None
 
+    @property
+    def child_pid(self) -> int | None:
+        """Of the child process that measures; None where none does."""
+        form = self._form
+        return form.pid if isinstance(form, ProcessForm) else None
+
     def pending(self) -> str | None:
         """What the collector doesn't have yet, and how to deliver it; None where it has all, or there is none."""
         with self._lock:
@@ -284,8 +290,7 @@ _monitors: weakref.WeakSet[Monitor] = weakref.WeakSet()
 
 def _monitor_pids() -> list[int]:
     """The child processes that are monitors, and no part of the training."""
-    forms = [monitor._form for monitor in list(_monitors)]  # noqa: SLF001 - one module's own business
-    return [form.pid for form in forms if isinstance(form, ProcessForm) and form.pid is not None]
+    return [pid for monitor in list(_monitors) if (pid := monitor.child_pid) is not None]
 
 
 def stop_all() -> None:

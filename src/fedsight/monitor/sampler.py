@@ -145,6 +145,9 @@ class Sampler:
         self._metrics = {name: wanted[name] or self._metrics[name] for name in wanted}
         self._activate()
         reading = self.take()
+        for name, is_on in wanted.items():
+            if not is_on:
+                self._deriver.forget(name)
         self._metrics = wanted
         self._activate()
         return reading
