@@ -33,6 +33,7 @@ DRAIN_SEC = 30.0
 _QUIET_SEC = 1.0
 _PROGRESS_SEC = 3.0
 _LOOK_SEC = 0.2
+_ENDING_SEC = 2.0
 _RESERVE_SEC = 5.0
 """Of that time, what slow emitters leave to those that need the finished journal (a third of it at most)."""
 _NOTE_SEC = 60.0
@@ -124,13 +125,27 @@ class Delivery:
 
     # ── the end ───────────────────────────────────────────────────────────────────────────────
 
-    def drain_while_open(self, timeout_sec: float) -> None:
-        """Wait for the emitters whose state goes into the journal, and write it there."""
+    def drain_while_open(self, timeout_sec: float, is_ending: bool = False) -> None:
+        """Wait for the emitters whose state goes into the journal, and write it there.
+
+        is_ending: the interpreter is. What fails then is delivered by another.
+        """
         first = [each for each in self._emitters if _needs_open_journal(each)]
         if not first:
             return
         reserve_sec = min(_RESERVE_SEC, timeout_sec / 3) if len(first) < len(self._emitters) else 0.0
-        complete = self._drain(first, self._paths, timeout_sec - reserve_sec)
+        deadline = time.monotonic() + timeout_sec - reserve_sec
+        complete: list[Emitter] = []
+        rest = list(first)
+        while rest:
+            left_sec = max(0.0, deadline - time.monotonic())
+            complete += self._drain(rest, self._paths, left_sec, min(_ENDING_SEC, left_sec) if is_ending else None)
+            rest = [each for each in rest if each not in complete]
+            if not is_ending or time.monotonic() >= deadline:
+                break
+            tried = [each for each in rest if each.state().failing_since is not None]
+            complete += self._delivered_elsewhere(tried, deadline)
+            rest = [each for each in rest if each not in tried]
         for emitter in first:
             with contextlib.suppress(Exception):  # what it threw was logged just now
                 state = emitter.state()
@@ -138,6 +153,17 @@ class Delivery:
                 event = "delivered" if emitter in complete else "pending"
                 self._note(state, event, told, is_good=emitter in complete and not state.num_failed)
         self._let_go(first, complete)
+
+    def _delivered_elsewhere(self, emitters: Sequence[Emitter], deadline: float) -> list[Emitter]:
+        done = []
+        for emitter in emitters:
+            if hasattr(emitter, "deliver_elsewhere"):
+                try:
+                    if emitter.deliver_elsewhere(self._paths, max(0.0, deadline - time.monotonic())):
+                        done.append(emitter)
+                except Exception:
+                    logger.exception("fedsight: the emitter %s failed", type(emitter).__name__)
+        return done
 
     def drain(self, timeout_sec: float) -> None:
         """The journal is done: wait, `timeout_sec` at most, until all is delivered; say what is not."""
@@ -147,9 +173,12 @@ class Delivery:
         paths, self._paths = self._paths, []
         self._let_go(rest, self._drain(rest, paths, timeout_sec), paths)
 
-    def _drain(self, emitters: Sequence[Emitter], paths: Sequence[Path], timeout_sec: float) -> list[Emitter]:
-        """Wait for all of them at once. Those that have delivered everything."""
+    def _drain(
+        self, emitters: Sequence[Emitter], paths: Sequence[Path], timeout_sec: float, first_sec: float | None = None
+    ) -> list[Emitter]:
+        """Wait for all of them at once, of `timeout_sec` only `first_sec` for now. Those that have everything."""
         deadline = time.monotonic() + timeout_sec
+        return_sec = deadline if first_sec is None else time.monotonic() + first_sec
         progress = _Progress(self._say)
         complete: list[Emitter] = []
         waiting = list(emitters)
@@ -162,12 +191,12 @@ class Delivery:
                 except Exception:
                     logger.exception("fedsight: the emitter %s failed", type(emitter).__name__)
             waiting = left
-            left_sec = deadline - time.monotonic()
+            left_sec = return_sec - time.monotonic()
             if left_sec <= 0:
                 break
             wait_sec = min(_LOOK_SEC, left_sec)
             if waiting:
-                progress.show(waiting, paths, left_sec)
+                progress.show(waiting, paths, deadline - time.monotonic())
         progress.end()
         return complete
 

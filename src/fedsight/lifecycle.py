@@ -22,6 +22,7 @@ END_SEC = 30.0
 _open_runs: list[Run] = []
 _uncaught: BaseException | None = None
 _installed = False
+_is_ending = False
 
 
 def status_after(error: BaseException | None) -> tuple[RunStatus, str | None]:
@@ -45,6 +46,11 @@ def forget(run: Run) -> None:
         _open_runs.remove(run)
 
 
+def is_ending() -> bool:
+    """Whether the interpreter ends: libraries can't be imported freely, nor start threads, any more."""
+    return _is_ending
+
+
 def _install() -> None:
     global _installed
     if _installed:
@@ -62,6 +68,8 @@ def _install() -> None:
 
 
 def _end_open_runs() -> None:
+    global _is_ending
+    _is_ending = True
     deadline = time.monotonic() + END_SEC
     while _open_runs:
         run = _open_runs.pop()

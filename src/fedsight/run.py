@@ -441,7 +441,7 @@ class Run:
         self._writer.sync_soon()
         try:
             self._delivery.take_over_from_children(self._writer.path)
-            self._delivery.drain_while_open(max(0.0, deadline - time.monotonic()))
+            self._delivery.drain_while_open(max(0.0, deadline - time.monotonic()), lifecycle.is_ending())
         finally:
             # The lock on the file is let go: a collector then knows that nothing more will come.
             self._writer.close(max(_SYNC_SEC, deadline - time.monotonic()))

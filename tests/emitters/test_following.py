@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import multiprocessing
 import os
+import subprocess
 import sys
 import threading
 from collections.abc import Iterator
@@ -395,3 +397,52 @@ def test_a_run_that_starts_is_its_first_line(tmp_path: Path) -> None:
     with a_run(tmp_path, notebook):
         pass
     assert [type(line.event) for line in notebook.lines] == [RunStart, RunEnd]
+
+
+# ── the interpreter's end ─────────────────────────────────────────────────────────────────────
+
+POOLED = """
+from concurrent.futures import ThreadPoolExecutor
+from filed import FiledDestination
+
+class Pooled(FiledDestination):
+    '''As many products' clients do, it works by a pool of threads, which an interpreter that ends refuses.'''
+    name = "pooled"
+
+    def deliver(self, batch):
+        with ThreadPoolExecutor() as pool:
+            return pool.submit(super().deliver, batch).result()
+"""
+
+FORGETFUL = """
+import sys, fedsight
+from pooled import Pooled
+fedsight.init(run_id="exp", runs_dir="runs", emitters=[Pooled(sys.argv[1])])
+for number in range(5):
+    fedsight.log_client_update("a", number, local_loss=1.0)
+    fedsight.log_round(number)
+"""
+
+
+def test_a_script_that_forgets_to_finish_loses_nothing_at_a_product_that_an_ending_interpreter_refuses(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "pooled.py").write_text(POOLED)
+    info = tmp_path / "pooled-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: pooled\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[fedsight.emitters]\npooled = pooled:Pooled\n")
+    out = tmp_path / "out"
+    done = subprocess.run(
+        [sys.executable, "-c", FORGETFUL, str(out)],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": f"{tmp_path}:{Path(__file__).parent}"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stderr
+    told = [json.loads(line) for line in out.read_text().splitlines()]
+    assert sum(len(line.get("offsets", [])) for line in told) == 12
+    assert told[-1] == {"close": "finished"}
+    assert [log.event for log in notes(tmp_path / "runs" / "exp.jsonl", "pooled")][-1] == "delivered"

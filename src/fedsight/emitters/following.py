@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import shlex
+import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -26,6 +27,7 @@ from fedsight.journal import writer_alive
 _SHORTEST_WAIT_SEC = 0.02
 _LONGEST_WAIT_SEC = 0.25
 _PAUSE_SEC = 0.0005
+_LET_GO_SEC = 2.0
 
 _in_use: set[int] = set()
 """Destination objects (by id) that a thread delivers to: one serves one run at a time."""
@@ -155,11 +157,43 @@ class Following:
 
     def sync_command(self, paths: Sequence[Path]) -> str:
         """How to deliver the rest."""
+        return shlex.join(self._sync_arguments(paths))
+
+    def _sync_arguments(self, paths: Sequence[Path]) -> list[str]:
         left = [path for path, track in list(self._tracks.items()) if not track.is_done]
         name = getattr(self.destination, "sync_name", self.name)
-        return shlex.join(
-            ["fedsight", "sync", *map(str, left or paths), "--to", name, *self.destination.sync_arguments()]
-        )
+        return ["fedsight", "sync", *map(str, left or paths), "--to", name, *self.destination.sync_arguments()]
+
+    def deliver_elsewhere(self, paths: Sequence[Path], timeout_sec: float) -> bool:
+        """Have `fedsight sync`, a fresh interpreter, deliver the rest. False: it can't, or not in time.
+
+        For an interpreter that ends: many libraries can't be imported there, and have ended their own threads.
+        """
+        import subprocess
+
+        from fedsight.emitters.registry import is_registered
+
+        if not is_registered(self.name):
+            return False
+        thread = self._thread
+        command = [sys.executable, "-m", *self._sync_arguments(paths)]
+        self.detach(list(self._tracks))
+        if thread is not None:
+            thread.join(_LET_GO_SEC)
+            if thread.is_alive():  # it hangs, and keeps the journal
+                return False
+        try:
+            done = subprocess.run(
+                command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+                timeout=timeout_sec, check=False,
+            )  # fmt: skip
+        except subprocess.TimeoutExpired:
+            return False
+        if done.returncode != 0:
+            return False
+        self._settled_bytes, self._left_bytes = self._settled_bytes + self._left_bytes, 0
+        self._trouble.worked()
+        return True
 
     # ── the thread ────────────────────────────────────────────────────────────────────────────
 

@@ -74,6 +74,11 @@ def entries() -> list[Entry]:
     return [*_BUILT_IN, *sorted(others, key=lambda entry: entry.name)]
 
 
+def is_registered(name: str) -> bool:
+    """Whether there is an emitter of that name."""
+    return any(entry.name == name for entry in entries())
+
+
 def load(name: str) -> Any:
     """The class behind `name`: a registered one's, or a "module:Class" that can be imported from here.
 
