@@ -212,10 +212,11 @@ class MLflowEmitter:
         assert self._runs is not None
         assert self._tracking is not None
         refused: list[Refusal] = []
-        for site in {**outgoing.points, **outgoing.tags} | ({None: []} if outgoing.params else {}):
+        for params in outgoing.params:
+            refused += self._tracking.log(self._runs.main_id, params=params)
+        for site in {**outgoing.tags, **outgoing.points}:
             run_id = self._runs.main_id if site is None else self._runs.site_id(site)
-            params = outgoing.params if site is None else {}
-            refused += self._tracking.log(run_id, outgoing.points[site], outgoing.tags[site], params)
+            refused += self._tracking.log(run_id, outgoing.points[site], outgoing.tags[site])
         for each in refused:
             if each.what not in self._refused:
                 self._refused.add(each.what)

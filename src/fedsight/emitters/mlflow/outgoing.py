@@ -70,7 +70,7 @@ class Outgoing:
     def __init__(self, choices: Choices, batch: Batch, sent: Sent) -> None:
         self.points: dict[str | None, list[Point]] = defaultdict(list)
         self.tags: dict[str | None, dict[str, str]] = defaultdict(dict)
-        self.params: dict[str, str] = {}
+        self.params: list[dict[str, str]] = []
         self.uploads: list[tuple[int, Upload]] = []
         self.confirmations: list[Upload] = []
         self.ended_at: float | None = None
@@ -129,7 +129,7 @@ class Outgoing:
     def _take_about_run(self, line: Line) -> None:
         event = line.event
         if isinstance(event, RunStart):
-            self.params.update(params_of(event))
+            self.params.append(params_of(event))  # one a start: of a param that changed, MLflow keeps the first
             self._tags(_MAIN, {**(event.tags or {}), **self._choices.tags})
         elif isinstance(event, ServerInfo):
             self._tags(_MAIN, server_tags(event, with_place=self._choices.log_geo))
