@@ -312,6 +312,7 @@ def test_another_process_that_delivers_to_the_same_place_is_waited_for(tmp_path:
     first, second = Notebook(), Notebook()
     run = a_run(tmp_path, first)
     record(run)
+    wait_until(lambda: len(first.clients) == 12)
     following = Following(second)
     following.attach(run.path)
     wait_until(lambda: "already" in (following.state().last_error or ""))

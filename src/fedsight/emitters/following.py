@@ -12,30 +12,22 @@ import shlex
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-from fedsight.emitters.batching import Batching, split
-from fedsight.emitters.destination import Batch, Destination, RunInfo
+from fedsight.emitters.delivering import Deliverer
+from fedsight.emitters.destination import Destination
 from fedsight.emitters.state import EmitterState
 from fedsight.emitters.track import Track
-from fedsight.emitters.trouble import TRIES, OnChange, Trouble, is_fault
-from fedsight.events import Block, RunStatus
-from fedsight.journal import writer_alive
+from fedsight.emitters.trouble import OnChange
 
 _SHORTEST_WAIT_SEC = 0.02
 _LONGEST_WAIT_SEC = 0.25
-_PAUSE_SEC = 0.0005
 _LET_GO_SEC = 2.0
 
 _in_use: set[int] = set()
 """Destination objects (by id) that a thread delivers to: one serves one run at a time."""
 _in_use_lock = threading.Lock()
-
-
-class _LetGo(Exception):
-    """The journal at hand is no longer to be delivered."""
 
 
 class Following:
@@ -52,11 +44,7 @@ class Following:
         self.destination = destination
         self.name = destination.name
         self.identity = destination.identity()
-        self._trouble = Trouble(self.name)
         self._tracks: dict[Path, Track] = {}
-        self._opened: tuple[str, str | None] | None = None
-        self._busy_since: float | None = None
-        self._num_events = 0
         self._settled_bytes = 0
         self._left_bytes = 0
         self._lock = threading.Lock()
@@ -64,6 +52,8 @@ class Following:
         self._wake = threading.Event()
         self._hurry = threading.Event()
         self._complete = threading.Event()
+        self._deliverer = Deliverer(destination, self._hurry, self._wake)
+        self._trouble = self._deliverer.trouble
         self._pid = os.getpid()
 
     def __repr__(self) -> str:
@@ -132,11 +122,11 @@ class Following:
             destination=self.identity,
             delivered_bytes=self._settled_bytes + sum(track.offset for track in tracks),
             pending_bytes=self._left_bytes + sum(track.pending_bytes() for track in tracks),
-            num_events=self._num_events,
+            num_events=self._deliverer.num_events,
             num_failed=self._trouble.num_failed,
             last_error=self._trouble.last_error,
             failing_since=self._trouble.failing_since,
-            busy_since=self._busy_since,
+            busy_since=self._deliverer.busy_since,
         )
 
     def pending(self, paths: Sequence[Path] = ()) -> str:
@@ -206,7 +196,7 @@ class Following:
             while tracks := self._tracks_or_end():
                 self._wake.clear()
                 look_for_writer = wait_sec >= _LONGEST_WAIT_SEC
-                num_bytes = sum(self._step(track, look_for_writer) for track in tracks)
+                num_bytes = sum(self._deliverer.step(track, tracks, look_for_writer) for track in tracks)
                 if all(track.is_done for track in tracks):
                     self._close(tracks)
                 elif not num_bytes:
@@ -240,159 +230,8 @@ class Following:
                 return []
             return list(self._tracks.values())
 
-    def _step(self, track: Track, look_for_writer: bool) -> int:
-        """Deliver the next block of a journal. How many bytes it had."""
-        if track.is_done:
-            return 0
-        try:
-            # Asked before reading: what a writer wrote before it went is then surely read.
-            last_look = self._hurry.is_set() or (look_for_writer and not writer_alive(track.path))
-            if not track.is_begun:
-                self._retried(lambda: self._begin(track), track)
-            block = track.read(self._pause)
-            if block is None or track.batching is None:
-                track.is_done = track.is_done or last_look
-                return 0
-            batch = track.batching.batch(block, track.journal)
-            if batch.lines:
-                self._open(batch.run, track)
-                self._deliver(batch, track)
-            self._save(track, block)
-        except _LetGo:
-            track.close()
-            return 0
-        except Exception as error:  # a fault of ours, or a disk that fails
-            track.close()
-            self._trouble.failed(error)
-            self._wait_out(track)
-            return 0
-        return len(block.data)
-
-    def _begin(self, track: Track) -> None:
-        if not track.begin(self._hurry.is_set()) or track.batching is not None:
-            return
-        # Rounds and totals are those of the run, whichever of its journals tells of them.
-        others = [each.batching for each in list(self._tracks.values()) if each.batching and each.is_of_run(track)]
-        batching = others[0] if others else Batching(track.header, self._pause)
-        for block in track.read_delivered(self._pause):
-            self._check(track)
-            batching.pass_over(block)
-        track.batching = batching
-
-    def _open(self, run: RunInfo, track: Track) -> None:
-        if self._opened != track.run_key:
-            saved = track.saved_state()
-            self._retried(lambda: self._call(lambda: self.destination.open(run, saved)), track, for_ever=True)
-            self._opened = track.run_key
-
-    def _deliver(self, batch: Batch, track: Track, tries: int = 0) -> None:
-        """Hand a batch on, for as long as it takes; lines that the destination fails on are left out."""
-        while True:
-            self._check(track)
-            try:
-                refused = self._call(lambda: self.destination.deliver(batch))
-            except (Exception, SystemExit) as error:
-                if not is_fault(error):
-                    self._trouble.failed(error)
-                elif (tries := tries + 1) >= TRIES:
-                    self._deliver_what_it_can(batch, track, error)
-                    return
-                self._wait_out(track)
-            else:
-                self._num_events += len(batch.lines)
-                self._trouble.num_failed += refused or 0
-                self._trouble.worked()
-                return
-
-    def _deliver_what_it_can(self, batch: Batch, track: Track, error: BaseException) -> None:
-        if len(batch.lines) == 1:
-            (line,) = batch.lines
-            kind = line.event.__struct_config__.tag
-            self._trouble.skipped(f"a {kind} event (offset {line.offset} of {track.path.name})", error)
-            return
-        for part in split(batch):
-            self._deliver(part, track, tries=TRIES - 1)
-
-    def _save(self, track: Track, block: Block | None = None) -> None:
-        """Keep the offset, with what the destination needs to go on."""
-        if self._opened is not None:
-            self._retried(lambda: track.keep(self._call(self.destination.save)), track)
-        try:
-            track.save(block)
-        except OSError as error:  # the next time may do; until then a crash brings the lines again
-            self._trouble.failed(error)
-
     def _close(self, tracks: list[Track]) -> None:
-        """All is delivered: tell the destination how the run ended."""
-        first = next((track for track in tracks if track.batching is not None), None)
-        try:
-            if first is not None and first.batching is not None:
-                self._close_as(first.batching.status, first, tracks)
-        except _LetGo:
-            pass
-        for track in tracks:
-            track.close()
+        self._deliverer.close(tracks)
         with self._lock:
             if set(self._tracks.values()) <= set(tracks):
                 self._complete.set()
-
-    def _close_as(self, status: RunStatus | None, first: Track, tracks: list[Track]) -> None:
-        if self._opened is None and status is not None and first.closed_as != status and first.batching is not None:
-            # Killed between the last line and the end: the end is told now.
-            self._open(first.batching.run, first)
-        if self._opened is None:
-            return
-        for track in tracks:
-            self._save(track)
-        closed = self._retried(lambda: self._call(lambda: self.destination.close(status)), first)
-        self._opened = None
-        for track in tracks:
-            track.closed_as = status if closed else None
-            self._save(track)
-
-    # ── calls that may fail ───────────────────────────────────────────────────────────────────
-
-    def _retried(self, call: Callable[[], Any], track: Track, *, for_ever: bool = False) -> bool:
-        """Call until it works. False: it is a fault in the program, and was given up."""
-        tries = 0
-        while True:
-            self._check(track)
-            try:
-                call()
-            except _LetGo:
-                raise
-            except (Exception, SystemExit) as error:
-                tries += is_fault(error)
-                self._trouble.failed(error)
-                if tries >= TRIES and not for_ever:
-                    return False
-                self._wait_out(track)
-            else:
-                self._trouble.worked()
-                return True
-
-    def _call(self, call: Callable[[], Any]) -> Any:
-        self._busy_since = time.time()
-        try:
-            return call()
-        finally:
-            self._busy_since = None
-
-    def _wait_out(self, track: Track) -> None:
-        was_hurried = self._hurry.is_set()
-        until_sec = time.monotonic() + self._trouble.backoff_sec(was_hurried)
-        while True:
-            self._wake.clear()
-            left_sec = until_sec - time.monotonic()
-            if track.is_let_go or left_sec <= 0 or self._hurry.is_set() != was_hurried:
-                return
-            self._wake.wait(left_sec)
-
-    def _pause(self) -> None:
-        """Let the training thread have the interpreter, unless it waits for the end."""
-        if not self._hurry.is_set():
-            time.sleep(_PAUSE_SEC)
-
-    def _check(self, track: Track) -> None:
-        if track.is_let_go:
-            raise _LetGo
