@@ -14,7 +14,7 @@ same as methods. A process at a site records its own side of a run by `join`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -67,6 +67,7 @@ def init(
     durability: Durability = "process",
     anonymize: str | bytes | None = None,
     precision: Precision = "exact",
+    monitor: bool | float | Mapping[str, Any] | None = None,
 ) -> Run:
     """Begin a run on the server; parameters as of `Run`. One that is open is finished first."""
     global _run
@@ -86,6 +87,7 @@ def init(
         durability=durability,
         anonymize=anonymize,
         precision=precision,
+        monitor=monitor,
     )
     return _run
 
@@ -100,6 +102,7 @@ def join(
     durability: Durability = "process",
     anonymize: str | bytes | None = None,
     precision: Precision = "exact",
+    monitor: bool | float | Mapping[str, Any] | None = None,
 ) -> Run:
     """Record a site's own side of the server's run `run_id`, in a journal of its own.
 
@@ -117,6 +120,7 @@ def join(
         durability=durability,
         anonymize=anonymize,
         precision=precision,
+        monitor=monitor,
         client_id=client_id,
     )
 

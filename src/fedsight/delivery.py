@@ -61,6 +61,7 @@ class Delivery:
         self._early: list[Log] = []
         self._record_lock = threading.Lock()
         self._paths: list[Path] = []
+        self._shipped: list[Path] = []
         self._pid = os.getpid()
         for emitter in self._emitters:
             if hasattr(emitter, "on_change"):
@@ -80,15 +81,25 @@ class Delivery:
         if os.getpid() != self._pid:
             self._pid = os.getpid()
             self._paths = []
+            self._shipped = []
             self._record_lock = threading.Lock()
             # What is only in the parent's process delivers this journal at the parent's end.
             self._emitters = [each for each in self._emitters if not _needs_open_journal(each)]
             self._drain_at_childs_end(writer)
         self._attach(writer.path, self._emitters)
 
+    def ship(self, path: Path, collectors: Sequence[Emitter]) -> None:
+        """Have `collectors` alone take another journal of the run's: its monitor's."""
+        if collectors and path not in self._shipped:
+            self._shipped.append(path)
+            self._attach_to(collectors, path)
+
     def _attach(self, path: Path, emitters: Sequence[Emitter]) -> None:
         if path not in self._paths:
             self._paths.append(path)
+        self._attach_to(emitters, path)
+
+    def _attach_to(self, emitters: Sequence[Emitter], path: Path) -> None:
         for emitter in emitters:
             try:
                 emitter.attach(path)
@@ -170,7 +181,7 @@ class Delivery:
         with self._record_lock:
             self._record = lambda _: None
         rest = [each for each in self._emitters if not _needs_open_journal(each)]
-        paths, self._paths = self._paths, []
+        paths, self._paths, self._shipped = [*self._paths, *self._shipped], [], []
         self._let_go(rest, self._drain(rest, paths, timeout_sec), paths)
 
     def _drain(

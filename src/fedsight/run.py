@@ -11,7 +11,7 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -53,6 +53,8 @@ from fedsight.oversize import fit
 
 if TYPE_CHECKING:
     from fedsight.geo.precision import Precision
+    from fedsight.monitor.forms import FormName
+    from fedsight.monitor.with_run import MonitorOptions, RunMonitor
 
 logger = logging.getLogger("fedsight")
 
@@ -90,6 +92,8 @@ class Run:
         same for the same key. Give the server and all sites the same.
     precision: how exactly places are recorded: "exact", "city" (coordinates to 0.1°, no addresses and
         host names) or "country".
+    monitor: measure what the run costs this process: True, seconds between readings, or a dict of
+        the parameters of `Run.monitor`.
 
     Raises `UsageError` for a run or client id that can't be meant. Nothing that goes wrong while
     recording raises: it is logged once and counted in `num_not_recorded`.
@@ -112,6 +116,7 @@ class Run:
         client_id: str | int | None = None,
         anonymize: str | bytes | None = None,
         precision: Precision = "exact",
+        monitor: bool | float | Mapping[str, Any] | None = None,
     ) -> None:
         self.algorithm = algorithm
         self.config = mapping_of(config, "config") or {}
@@ -123,6 +128,8 @@ class Run:
         self.client_id: str | None = None
         self._pseudonym = None if anonymize is None else _pseudonyms(anonymize)
         self._blur = None if precision == "exact" else _blurring(precision)
+        monitor_options = None if monitor is None or monitor is False else _monitor_options(monitor)
+        self._monitor: RunMonitor | None = None
         if client_id is not None:
             self.client_id = self._name_of(client_id_of(client_id))
         if run_id is not None and not isinstance(run_id, (str, int)):
@@ -154,6 +161,8 @@ class Run:
         lifecycle.watch(self)
         if self.client_id is None:
             self._say(f"run {self.run_id} ({algorithm or 'no algorithm given'}) → {self._writer.path}")
+        if monitor_options is not None:
+            self._begin_monitor(monitor_options)
 
     # ── the journal ───────────────────────────────────────────────────────────────────────────
 
@@ -405,6 +414,40 @@ class Run:
         number = None if round is None else round_of(round)
         self._record(Text(ts=time.time(), text=str(text), round=number, client_id=self.client_id))
 
+    # ── what it costs ─────────────────────────────────────────────────────────────────────────
+
+    def monitor(self, interval: float = 1.0, *, form: FormName = "process", probes: Sequence[str] = ()) -> RunMonitor:
+        """Measure this process and its children from now on, until the run ends.
+
+        The samples go to a journal of their own, `<run_id>[.<client_id>].monitor.jsonl` beside the
+        run's, and with it to the run's collectors. interval: seconds between readings. form:
+        "process" (a child process measures) or "thread". probes: further ones, as `fedsight probes` lists them.
+
+        Raises `UsageError` for what can't be meant, and where the run is monitored already. What
+        else is in the way of measuring is said once, and the run goes on without.
+        """
+        if self.status is not None:
+            raise RunFinished(f"Run {self.run_id!r} has ended ({self.status}): there is nothing left to measure.")
+        if self._monitor is not None and self._monitor.status == "running":
+            raise UsageError("monitor", f"Run {self.run_id!r} is monitored already.")
+        return self._begin_monitor(_monitor_options({"interval": interval, "form": form, "probes": probes}))
+
+    def _begin_monitor(self, options: MonitorOptions) -> RunMonitor:
+        from fedsight.monitor.with_run import RunMonitor, collectors
+
+        node = (self.client_id or "server") if self._hides_host() else None
+        self._monitor = RunMonitor(self.path, self.run_id, self.client_id, node, options)
+        if self._monitor.start_quietly() and self._monitor.journal is not None:
+            self._delivery.ship(self._monitor.journal, collectors(self.emitters))
+        return self._monitor
+
+    def resources(self) -> dict[str, Any] | None:
+        """What the run has cost so far: the monitor's `summary()`, and `rounds` and `phases`, a summary of each.
+
+        Keys and units are in docs/monitor.md. None where it is not monitored.
+        """
+        return None if self._monitor is None else self._monitor.resources()
+
     # ── the end ───────────────────────────────────────────────────────────────────────────────
 
     def finish(
@@ -438,6 +481,8 @@ class Run:
             )
             self.status = status
         lifecycle.forget(self)
+        if self._monitor is not None:
+            self._monitor.stop_quietly()
         self._writer.sync_soon()
         try:
             self._delivery.take_over_from_children(self._writer.path)
@@ -450,6 +495,7 @@ class Run:
             logger.warning("fedsight: %d events of run %s were not recorded.", self.num_not_recorded, self.run_id)
         if self.client_id is None:
             self._say(f"run {self.run_id} {status} after {took_sec:.1f} s")
+        self._say_resources()
 
     def __enter__(self) -> Run:
         return self
@@ -487,6 +533,12 @@ class Run:
                 else:
                     print(f"fedsight: {text}", file=sys.stderr)
 
+    def _say_resources(self) -> None:
+        if self.verbose and self._monitor is not None:
+            told = self._monitor.in_a_line()
+            if told is not None:
+                self._say(f"resources: {told}")
+
     def _say_round(self, event: RoundEnd) -> None:
         if not self.verbose:
             return
@@ -517,6 +569,12 @@ def _blurring(precision: Precision) -> Callable[[dict[str, Any]], dict[str, Any]
 
     checked = precision_of(precision)
     return lambda fields: blur(fields, checked)
+
+
+def _monitor_options(given: bool | float | Mapping[str, Any]) -> MonitorOptions:
+    from fedsight.monitor.with_run import options_of
+
+    return options_of(given)
 
 
 def _new_run_id() -> str:
