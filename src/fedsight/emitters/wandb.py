@@ -92,8 +92,16 @@ class WandbEmitter:
         """Adopt or start a W&B run. Raises what `Session` raises."""
         self._run = run
         self._state = _Saved() if saved is None else msgspec.convert(saved, _Saved)
+        before = self._state.wandb_run
         self._session = None
-        self._begin_session()
+        session = self._begin_session()
+        if before is not None and before.is_open and not session.run.offline:
+            logger.warning(
+                "fedsight: an earlier process was killed before W&B had uploaded all of run %s. If rows are missing "
+                "there, upload them from where it ran with: wandb sync --include-online %s",
+                run.run_id,
+                before.folder,
+            )
 
     def _begin_session(self) -> Session:
         if self._session is None:
@@ -119,11 +127,6 @@ class WandbEmitter:
             raise
 
     def _log(self, session: Session, batch: Batch) -> int:
-        for row in rows_of(batch, per_client=self._log_per_client, system=self._log_system):
-            if row.axis[0] == "step" and row.axis[1] is not None:
-                for name in row.values:
-                    session.has_x_axis_step(name)
-            session.run.log(row.record(batch.journal))
         num_refused = 0
         for line in batch.lines:
             if isinstance(line.event, Checkpoint):
@@ -135,6 +138,13 @@ class WandbEmitter:
         alerts, to_tell = self._state.alerts.after(batch)
         for alert in to_tell:
             session.run.alert(alert.title, alert.text(batch.run.run_id), level=alert.level)
+        # Last, for W&B writes in order: once the last row is written down, all the rest is, too.
+        rows = rows_of(batch, per_client=self._log_per_client, system=self._log_system)
+        for row in rows:
+            if row.axis[0] == "step" and row.axis[1] is not None:
+                for name in row.values:
+                    session.has_x_axis_step(name)
+        session.log([row.record(batch.journal) for row in rows])
         self._state.alerts = alerts
         return num_refused
 
@@ -173,6 +183,8 @@ class WandbEmitter:
                 session.run.log({"geo/client_locations": table})
             session.finish(status)
         self._session = None
+        if self._state.wandb_run is not None:
+            self._state.wandb_run.is_open = False
 
     def where(self) -> str:
         """The run's page, or where to upload it from."""

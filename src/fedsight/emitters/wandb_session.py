@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import atexit
+import concurrent.futures.thread  # noqa: F401 (W&B needs it; at the interpreter's end, when a short program's run is delivered, it can't be imported any more)
 import contextlib
 import hashlib
 import inspect
 import logging
 import re
 import sys
+from collections.abc import Sequence
+from pathlib import Path
 from types import TracebackType
 from typing import Any
 
@@ -16,6 +19,8 @@ import msgspec
 
 from fedsight import lifecycle
 from fedsight.emitters.destination import RunInfo
+from fedsight.emitters.wandb_file import RunFile
+from fedsight.emitters.wandb_rows import OFFSET
 from fedsight.errors import MissingExtra, UsageError
 from fedsight.events import RunStatus
 
@@ -27,6 +32,8 @@ FINISH_TIMEOUT_SEC = 30.0
 _EXIT_CODES: dict[RunStatus | None, int] = {"finished": 0, "failed": 1, "killed": 255, None: 0}
 """255 is W&B's own for a run that was interrupted."""
 
+_FLUSHING = "x_transaction_log_flush_interval"
+
 _QUIET = {
     "console": "off",
     "silent": True,
@@ -36,6 +43,7 @@ _QUIET = {
     "x_save_requirements": False,
     "finish_timeout": FINISH_TIMEOUT_SEC,
     "finish_timeout_raises": True,
+    _FLUSHING: 0.05,  # seconds
 }
 
 
@@ -52,12 +60,14 @@ class Wanted(msgspec.Struct, frozen=True):
 
 
 class Whereabouts(msgspec.Struct):
-    """Which W&B run it was, for the next process."""
+    """Which W&B run it was, for the next process. folder: W&B's own; is_open: it was not finished."""
 
     run_id: str
     project: str | None = None
     entity: str | None = None
     is_adopted: bool = False
+    folder: str | None = None
+    is_open: bool = True
 
 
 class Session:
@@ -74,7 +84,7 @@ class Session:
         except ImportError as error:
             raise MissingExtra("wandb", "wandb") from error
         self.wandb: Any = wandb
-        self.run: Any = wandb.run
+        self.run: Any = self.wandb.run
         config = _config(wanted, info)
         if self.run is not None:
             self.is_adopted = True
@@ -88,10 +98,29 @@ class Session:
             self.run.define_metric(names, step_metric="round")
         self.run.define_metric("fedsight/*", hidden=True)
         self._on_steps: set[str] = set()
+        self._file = self._file_that_is_flushed()
+
+    def _file_that_is_flushed(self) -> RunFile | None:
+        """None where W&B writes none, or not in time: an adopted run's file is written every 15 s."""
+        if self.is_adopted or self.run.disabled or _FLUSHING not in self.wandb.Settings.model_fields:
+            return None
+        return RunFile(Path(self.run.settings.sync_file))
+
+    def log(self, records: Sequence[dict[str, Any]]) -> None:
+        """Log rows, and wait until W&B has written them down."""
+        for record in records:
+            self.run.log(record)
+        if records and self._file is not None and not self._file.wait_for(OFFSET, records[-1][OFFSET]):
+            self._file = None
+            logger.warning(
+                "fedsight: W&B did not write a row down in time; from now on rows count as delivered when W&B has "
+                "taken them, and those of the last seconds are lost if the process is killed."
+            )
 
     def whereabouts(self) -> Whereabouts:
         """For the next process."""
-        return Whereabouts(self.run.id, self.run.project or None, self.run.entity or None, self.is_adopted)
+        run = self.run
+        return Whereabouts(run.id, run.project or None, run.entity or None, self.is_adopted, self._folder())
 
     def has_x_axis_step(self, name: str) -> None:
         """Chart `name`, a step-level curve, against `step`."""
