@@ -25,7 +25,7 @@ from fedsight.emitters.mlflow.checkpoints import Upload
 from fedsight.emitters.mlflow.outgoing import Choices, Outgoing, Sent
 from fedsight.emitters.registry import make, options_from
 from fedsight.errors import UsageError
-from fedsight.events import RunStatus, Sample
+from fedsight.events import RoundEnd, RunStatus, Sample
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
 
@@ -851,3 +851,52 @@ def test_a_training_is_in_mlflow_when_it_has_finished(
     wanted = [(number, 0.5 + number / 10) for number in range(5)]
     points = store.points(found)
     assert points["round/accuracy"] == points["client.a.accuracy"] == points["client.b.accuracy"] == wanted
+
+
+KILLED_TRAINING = """
+import sys, time
+import fedsight
+from fedsight.emitters import MLflowEmitter
+experiment, uri = sys.argv[1:]
+run = fedsight.init(run_id="killed", emitters=[MLflowEmitter(experiment, uri)], verbose=False)
+number = 0
+while True:
+    fedsight.log_client_update("a", number, local_accuracy=number / 1000)
+    fedsight.log_dropout(number, "b")
+    fedsight.log_round(number, global_accuracy=number / 1000)
+    print(number, run.emitters[0].state().delivered_bytes, flush=True)
+    number += 1
+    time.sleep(0.005)
+"""
+
+
+def test_after_a_kill_a_sync_leaves_nothing_missing_and_nothing_doubled(
+    store: Store, store_uri: str, experiment: str
+) -> None:
+    command = [sys.executable, "-c", KILLED_TRAINING, experiment, store_uri]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as training:
+        assert training.stdout is not None
+        delivered_at: int | None = None
+        for line in training.stdout:
+            number, delivered = map(int, line.split())
+            if delivered_at is None and delivered > 0:
+                delivered_at = number
+            if delivered_at is not None and number > delivered_at + 50:
+                break
+        training.kill()
+    arguments = ["runs/killed.jsonl", "--to", "mlflow"]
+    arguments += ["--set", f"experiment={experiment}", "--set", f"tracking_uri={store_uri}"]
+    for _ in range(2):
+        subprocess.run([sys.executable, "-m", "fedsight", "sync", *arguments], check=True, capture_output=True)
+    numbers = [
+        line.event.round
+        for batch in batches_of(Path("runs/killed.jsonl"))
+        for line in batch.lines
+        if isinstance(line.event, RoundEnd)
+    ]
+    assert len(numbers) > 50
+    points = store.points(store.run(experiment))
+    assert points["round/accuracy"] == [(number, number / 1000) for number in numbers]
+    assert points["client.a.accuracy"][: len(numbers)] == [(number, number / 1000) for number in numbers]
+    assert points["event/client_dropout"][: len(numbers)] == [(number, number + 1) for number in numbers]
+    assert len(points["client.a.accuracy"]) - len(numbers) in (0, 1)  # a round may have been under way
