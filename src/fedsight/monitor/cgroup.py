@@ -34,13 +34,13 @@ class Cgroup(msgspec.Struct, frozen=True):
 
 
 def find_cgroup(controller: str, pid: int, root: Path = Path("/")) -> Cgroup | None:
-    """The group of `pid` for "memory", "cpu", "cpuacct"; None where there are no control groups."""
+    """The group of `pid` for "memory", "cpu", "cpuacct", or "" for the v2 hierarchy; None where there is none."""
     try:
         paths = _paths((root / "proc" / str(pid) / "cgroup").read_text())
         mounts = (root / "proc/self/mountinfo").read_text().splitlines()
     except FileNotFoundError:
         return None
-    version = 1 if controller in paths else 2
+    version = 1 if controller and controller in paths else 2
     path = paths.get(controller, paths.get(""))
     if path is None:
         return None

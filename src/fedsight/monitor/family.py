@@ -41,6 +41,9 @@ class Family:
     members: by pid, the target first, parents before children, those excluded too (they say so themselves).
     """
 
+    is_procfs = False
+    """Whether this is Linux, where probes read `/proc`; else they go through psutil."""
+
     has_clocks = False
 
     def __init__(self) -> None:
@@ -75,6 +78,8 @@ class Family:
 
 class LinuxFamily(Family):
     """A family read from `/proc`."""
+
+    is_procfs = True
 
     def __init__(self, target: Target) -> None:
         super().__init__()
@@ -119,6 +124,9 @@ class LinuxFamily(Family):
                 raise ProcessLookupError(errno.ESRCH, f"Process {self._pid} has ended")
             if not gone:
                 break
+            for member in self._members.values():
+                if member.parent in gone:
+                    member.look_again()  # the kernel gave it another parent, which costs it no CPU time
         self._is_over = self._members[self._pid].is_zombie
 
     def close(self) -> None:
@@ -245,9 +253,8 @@ def descendants(pid: int) -> set[int]:
     for target, family in _open_here().items():
         if target.pid == pid:
             return {member.pid for member in family.members.values() if not member.is_excluded} - {pid}
-    import psutil
-
+    family = open_family(Target(pid))
     try:
-        return {child.pid for child in psutil.Process(pid).children(recursive=True)}
-    except psutil.NoSuchProcess as error:
-        raise ProcessLookupError(errno.ESRCH, f"There is no process {pid}") from error
+        return set(family.members) - {pid}
+    finally:
+        family.close()

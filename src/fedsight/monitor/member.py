@@ -47,7 +47,7 @@ class LinuxMember(Member):
         self._started_ticks = -1
         self._clock = cpu_clock(pid)
         self._clock_ns = -1
-        self._read_at_sec = -1.0
+        self._read_at_sec = -_IDLE_SEC
         self._files: list[int] = []
         if keep_files:
             for name in ("stat", "statm"):
@@ -71,7 +71,7 @@ class LinuxMember(Member):
                 clock_ns = time.clock_gettime_ns(self._clock)
             except OSError:
                 return False
-            if clock_ns == self._clock_ns and now - self._read_at_sec < _IDLE_SEC:
+            if clock_ns == self._clock_ns and self._read_at_sec > now - _IDLE_SEC:
                 return True
         try:
             if self._files:
@@ -91,6 +91,10 @@ class LinuxMember(Member):
         self.virtual_bytes = int(size) * _PAGE_BYTES
         self.rss_bytes = int(resident) * _PAGE_BYTES
         return True
+
+    def look_again(self) -> None:
+        """Read it the next time even though it may have been idle."""
+        self._read_at_sec = -_IDLE_SEC
 
     def close(self) -> None:
         """Let go of the files."""

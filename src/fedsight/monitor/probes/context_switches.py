@@ -7,12 +7,9 @@ the kernel keeps per thread, so that threads which came and went between two sam
 from __future__ import annotations
 
 import os
-import sys
 import time
 from pathlib import Path
 from typing import ClassVar
-
-import psutil
 
 from fedsight.monitor.family import Family, open_family
 from fedsight.monitor.member import Member, read_file
@@ -59,7 +56,7 @@ class ContextSwitchesProbe:
         now: dict[Member, dict[int, Switches]] = {}
         for member in self._family.members.values():
             if not (member.is_excluded or member.is_zombie):
-                now[member] = threads = switches_of(member.pid)
+                now[member] = threads = self._switches_of(member)
                 before = self._last.get(member, {})
                 if not is_first:
                     for tid, (voluntary, involuntary) in threads.items():
@@ -74,15 +71,19 @@ class ContextSwitchesProbe:
         self._last = now
         self._due_at_sec = time.monotonic() + _COST * (time.thread_time() - began) - 0.05
 
+    def _switches_of(self, member: Member) -> dict[int, Switches]:
+        if self._family.is_procfs:
+            return switches_of(member.pid)
+        from fedsight.monitor import portable
+
+        try:
+            return {member.pid: portable.context_switches(member.pid)}
+        except (ProcessLookupError, PermissionError):
+            return {}
+
 
 def switches_of(pid: int) -> dict[int, Switches]:
     """Voluntary and involuntary switches by thread; of the whole process, under its pid, where that is known."""
-    if sys.platform != "linux":
-        try:
-            switches = psutil.Process(pid).num_ctx_switches()
-        except psutil.Error:
-            return {}
-        return {pid: (switches.voluntary, switches.involuntary)}
     if pid == os.getpid():
         import resource
 

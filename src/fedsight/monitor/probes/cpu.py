@@ -11,8 +11,6 @@ import sys
 import time
 from typing import ClassVar
 
-import psutil
-
 from fedsight.monitor.cgroup import cpu_quota, find_cgroup
 from fedsight.monitor.family import Family, open_family
 from fedsight.monitor.family_total import Amounts, FamilyTotal
@@ -52,7 +50,7 @@ class CpuProbe:
         # A parent's times are cut to whole ticks, user and system time each, now and before.
         self._total = FamilyTotal(tolerance=4 * TICK_SEC)
         self._num_cpus = os.cpu_count() or 1
-        if sys.platform == "linux":
+        if self._family.is_procfs:
             self._stat_file = os.open("/proc/stat", os.O_RDONLY)
         now = time.monotonic()
         self._limits_due_sec = now
@@ -107,8 +105,9 @@ class CpuProbe:
     def _machine_sec(self) -> dict[str, float]:
         """Seconds by key, as many of OpenTelemetry's modes as the platform tells apart."""
         if self._stat_file < 0:
-            times = psutil.cpu_times()
-            told = {mode: getattr(times, mode) for mode in _MACHINE_MODES if hasattr(times, mode)}
+            from fedsight.monitor import portable
+
+            told = {mode: sec for mode, sec in portable.machine_cpu_sec().items() if mode in _MACHINE_MODES}
         else:
             ticks = os.pread(self._stat_file, 512, 0).split(b"\n", 1)[0].split()[1:9]
             told = {mode: int(each) * TICK_SEC for mode, each in zip(_MACHINE_MODES, ticks, strict=False)}
@@ -122,8 +121,9 @@ class CpuProbe:
 def cpus_available(pid: int, num_cpus: int) -> float:
     """How many CPUs' time a process may use: its affinity, and the smallest quota of its control groups."""
     if sys.platform != "linux":
-        affinity = getattr(psutil.Process(pid), "cpu_affinity", None)  # Windows has it, macOS not
-        return float(len(affinity())) if affinity else float(num_cpus)
+        from fedsight.monitor import portable
+
+        return float(portable.num_allowed_cpus(pid) or num_cpus)
     allowed = float(len(os.sched_getaffinity(pid)))
     group = find_cgroup("cpu", pid)
     quota = None if group is None else cpu_quota(group)

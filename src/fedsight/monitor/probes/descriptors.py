@@ -11,8 +11,6 @@ import sys
 from pathlib import Path
 from typing import ClassVar
 
-import psutil
-
 from fedsight.monitor.family import Family, open_family
 from fedsight.monitor.probes.probe import MetricInfo, Target, Unavailable
 
@@ -33,13 +31,12 @@ class DescriptorsProbe:
 
     def __init__(self, target: Target, *, family: Family | None = None) -> None:
         self._target = target
-        try:
-            count_open_files(target.pid)
-        except (PermissionError, psutil.AccessDenied) as error:
-            raise Unavailable(f"{error}: another user's process; run the monitor as that user.") from error
-        except (FileNotFoundError, psutil.NoSuchProcess) as error:
-            raise ProcessLookupError(f"There is no process {target.pid}") from error
         self._family = family or open_family(target)
+        try:
+            self._count(target.pid)
+        except PermissionError as error:
+            self._family.close()
+            raise Unavailable(f"{error}: another user's process; run the monitor as that user.") from error
 
     def read(self, values: dict[str, float]) -> None:
         """Descriptors now, of all members that may be read."""
@@ -50,9 +47,9 @@ class DescriptorsProbe:
             if member.is_excluded or member.is_zombie:
                 continue
             try:
-                num_open += count_open_files(member.pid)
+                num_open += self._count(member.pid)
                 is_known = True
-            except (FileNotFoundError, ProcessLookupError, PermissionError, psutil.Error):
+            except (FileNotFoundError, ProcessLookupError, PermissionError):
                 continue  # it has just ended, or is another user's
         if not is_known:
             return
@@ -74,13 +71,16 @@ class DescriptorsProbe:
         """Let go of the files."""
         self._family.close()
 
+    def _count(self, pid: int) -> int:
+        if self._family.is_procfs:
+            return count_open_files(pid)
+        from fedsight.monitor import portable
+
+        return portable.num_open_files(pid)
+
 
 def count_open_files(pid: int) -> int:
-    """How many descriptors (on Windows: handles) a process holds."""
-    if sys.platform == "win32":
-        return int(psutil.Process(pid).num_handles())
-    if sys.platform != "linux":
-        return int(psutil.Process(pid).num_fds())
+    """How many descriptors a process holds."""
     folder = Path(f"/proc/{pid}/fd")
     # Whoever may not list it may still ask its size, and is told 0.
     if not os.access(folder, os.R_OK | os.X_OK):

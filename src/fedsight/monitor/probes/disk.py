@@ -5,10 +5,7 @@ Source: `read_bytes` and `write_bytes` of `/proc/<pid>/io` (proc(5)); elsewhere 
 
 from __future__ import annotations
 
-import sys
 from typing import ClassVar
-
-import psutil
 
 from fedsight.monitor.family import Family, open_family
 from fedsight.monitor.family_total import Amounts, FamilyTotal
@@ -29,16 +26,20 @@ class DiskProbe:
     )
 
     def __init__(self, target: Target, *, family: Family | None = None) -> None:
-        self._target = target
         self._family = family or open_family(target)
         self._total = FamilyTotal()
+        self._io_of = _io_of
+        if not self._family.is_procfs:
+            from fedsight.monitor.portable import io_bytes
+
+            self._io_of = io_bytes
         try:
-            _io_of(target.pid)
+            self._io_of(target.pid)
             self._start = self._measure()
         except PermissionError as error:
             self._family.close()
             raise Unavailable(f"{error}: another user's process; run the monitor as that user.") from error
-        except (FileNotFoundError, psutil.AccessDenied, AttributeError, NotImplementedError) as error:
+        except (FileNotFoundError, NotImplementedError) as error:
             self._family.close()
             raise Unavailable(f"This system does not count a process's storage I/O ({error}).") from error
 
@@ -60,23 +61,19 @@ class DiskProbe:
             is_whole = True
             for member in self._family.members.values():
                 try:
-                    amounts[member] = _io_of(member.pid)
-                except (FileNotFoundError, ProcessLookupError, psutil.NoSuchProcess):
+                    amounts[member] = self._io_of(member.pid)
+                except (FileNotFoundError, ProcessLookupError):
                     is_whole = False
-                except (PermissionError, psutil.AccessDenied):
-                    if member.pid == self._target.pid:
-                        raise
+                except PermissionError:  # a descendant that became another user's
+                    continue
             if is_whole:
                 break
             self._family.refresh()
         # Only Linux hands a child's figures on to its parent.
-        inherited = amounts if sys.platform == "linux" else dict.fromkeys(amounts, (0.0, 0.0))
+        inherited = amounts if self._family.is_procfs else dict.fromkeys(amounts, (0.0, 0.0))
         return self._total.update(amounts, inherited)
 
 
 def _io_of(pid: int) -> Amounts:
-    if sys.platform != "linux":
-        io = psutil.Process(pid).io_counters()
-        return io.read_bytes, io.write_bytes
     fields = dict(line.split(b": ") for line in read_file(f"/proc/{pid}/io").splitlines())
     return int(fields[b"read_bytes"]), int(fields[b"write_bytes"])

@@ -6,13 +6,10 @@ Sources: `/proc/<pid>/statm`, `status`, `smaps_rollup` (proc(5)), `/proc/meminfo
 from __future__ import annotations
 
 import os
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import ClassVar
-
-import psutil
 
 from fedsight.monitor.cgroup import find_cgroup, memory_limit, memory_usage_file
 from fedsight.monitor.family import Family, open_family
@@ -56,7 +53,7 @@ class MemoryProbe:
         self._target = target
         self._family = family or open_family(target)
         self._faults = FamilyTotal()
-        self._room = _Room(target.pid)
+        self._room = _Room(target.pid, is_procfs=self._family.is_procfs)
         self._peak_due_sec = self._shares_due_sec = -1.0
         self._peak_bytes = 0
         self._faults_at_peak = -1.0
@@ -80,11 +77,13 @@ class MemoryProbe:
             if now >= self._peak_due_sec and (faults is None or faults[0] != self._faults_at_peak):
                 self._peak_due_sec = now + _PEAK_SEC
                 self._faults_at_peak = -1.0 if faults is None else faults[0]
-                self._peak_bytes = max(self._peak_bytes, _peak_bytes(self._target.pid))
+                self._peak_bytes = max(
+                    self._peak_bytes, _peak_bytes(self._target.pid, is_procfs=self._family.is_procfs)
+                )
             self._peak_bytes = max(self._peak_bytes, rss_bytes)
             if now >= self._shares_due_sec:
                 began_sec = time.thread_time()
-                self._shares = _shares(members)
+                self._shares = _shares(members, is_procfs=self._family.is_procfs)
                 self._shares_due_sec = now + max(_SHARES_SEC, _SHARES_COST * (time.thread_time() - began_sec))
             values.update(self._shares)
         if self._peak_bytes:
@@ -111,14 +110,14 @@ class MemoryProbe:
 class _Room:
     """The memory that the process must fit into: the smallest of machine and control groups."""
 
-    def __init__(self, pid: int) -> None:
+    def __init__(self, pid: int, *, is_procfs: bool) -> None:
         self._pid = pid
         self._limit_due_sec = self._usage_due_sec = -1.0
         self._used_bytes = 0
         self._usage_file = self._meminfo_file = -1
         self._usage_path: Path | None = None
         self._limit_bytes = 0
-        if sys.platform == "linux":
+        if is_procfs:
             self._meminfo_file = os.open("/proc/meminfo", os.O_RDONLY)
 
     def read(self, values: dict[str, float], now_sec: float) -> None:
@@ -136,12 +135,15 @@ class _Room:
             return int(os.pread(self._usage_file, 64, 0))
         if self._meminfo_file >= 0:
             return self._limit_bytes - _meminfo(self._meminfo_file, b"MemAvailable:")
-        machine = psutil.virtual_memory()
-        return int(machine.total - machine.available)
+        from fedsight.monitor import portable
+
+        return portable.memory_used_bytes()
 
     def _find(self) -> None:
         if self._meminfo_file < 0:
-            self._limit_bytes = psutil.virtual_memory().total
+            from fedsight.monitor import portable
+
+            self._limit_bytes = portable.memory_total_bytes()
             return
         self._limit_bytes = _meminfo(self._meminfo_file, b"MemTotal:")
         group = find_cgroup("memory", self._pid)
@@ -173,23 +175,29 @@ def _meminfo(file: int, name: bytes) -> int:
     return int(data[start : data.index(b"kB", start)]) * 1024
 
 
-def _peak_bytes(pid: int) -> int:
+def _peak_bytes(pid: int, *, is_procfs: bool) -> int:
     """The most that one process has ever had resident, as the kernel (VmHWM) or Windows keeps it; 0 where unknown."""
-    if sys.platform != "linux":
-        return int(getattr(psutil.Process(pid).memory_info(), "peak_wset", 0))
+    if not is_procfs:
+        from fedsight.monitor import portable
+
+        return portable.peak_bytes(pid)
     try:
         return _kib_after(read_file(f"/proc/{pid}/status"), b"VmHWM:") * 1024
     except (FileNotFoundError, ProcessLookupError):
         return 0
 
 
-def _shares(members: list[Member]) -> dict[str, float]:
+def _shares(members: list[Member], *, is_procfs: bool) -> dict[str, float]:
     """PSS and USS of all members; nothing where one of them can't be read."""
-    read: Callable[[int], dict[str, float]] = _smaps_shares if sys.platform == "linux" else _psutil_shares
+    read: Callable[[int], dict[str, float]]
+    if is_procfs:
+        read = _smaps_shares
+    else:
+        from fedsight.monitor.portable import memory_shares as read
     sums: dict[str, float] = {}
     try:
         shares = [read(member.pid) for member in members]
-    except (OSError, psutil.Error):  # another user's process, one that just ended, a kernel without smaps_rollup
+    except OSError:  # another user's process, one that just ended, a kernel without smaps_rollup
         return {}
     for name in shares[0]:
         sums[f"fedsight.process.memory.{name}"] = sum(each[name] for each in shares)
@@ -200,10 +208,6 @@ def _smaps_shares(pid: int) -> dict[str, float]:
     text = read_file(f"/proc/{pid}/smaps_rollup")
     private = _kib_after(text, b"Private_Clean:") + _kib_after(text, b"Private_Dirty:")
     return {"pss": _kib_after(text, b"Pss:") * 1024, "uss": private * 1024}
-
-
-def _psutil_shares(pid: int) -> dict[str, float]:
-    return {"uss": psutil.Process(pid).memory_full_info().uss}
 
 
 def _kib_after(text: bytes, name: bytes) -> int:

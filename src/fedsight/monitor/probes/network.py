@@ -12,8 +12,6 @@ import sys
 from pathlib import Path
 from typing import ClassVar
 
-import psutil
-
 from fedsight.monitor.probes.probe import MetricInfo, Target, Unavailable, key
 
 _MAX_INTERFACES = 256
@@ -65,13 +63,15 @@ class NetworkProbe:
         MetricInfo("system.network.io", "By", "counter", "Bytes through an interface, whoever's they are"),
     )
 
-    def __init__(self, target: Target, *, path: str | None = None, counter_bits: int = _KERNEL_BITS) -> None:
+    def __init__(
+        self, target: Target, *, is_procfs: bool = sys.platform == "linux", counter_bits: int = _KERNEL_BITS
+    ) -> None:
         self._bits = counter_bits
         self._interfaces: dict[str, _Interface] = {}
         self._file = -1
-        if sys.platform == "linux" or path is not None:
+        if is_procfs:
             try:
-                self._file = os.open(path or f"/proc/{target.pid}/net/dev", os.O_RDONLY)
+                self._file = os.open(f"/proc/{target.pid}/net/dev", os.O_RDONLY)
             except FileNotFoundError as error:
                 if not Path(f"/proc/{target.pid}").exists():
                     raise ProcessLookupError(errno.ESRCH, f"There is no process {target.pid}") from error
@@ -103,8 +103,9 @@ class NetworkProbe:
     def _counters(self) -> dict[str, tuple[int, int]]:
         """Received and sent bytes as the kernel has them, of interfaces that have ever carried any."""
         if self._file < 0:
-            nics = psutil.net_io_counters(pernic=True)
-            return {name: (nic.bytes_recv, nic.bytes_sent) for name, nic in nics.items() if nic[0] or nic[1]}
+            from fedsight.monitor import portable
+
+            return {name: both for name, both in portable.interface_bytes().items() if any(both)}
         counters = {}
         for line in _read_all(self._file).decode().splitlines()[2:]:
             name, _, numbers = line.rpartition(":")
