@@ -16,7 +16,6 @@ if __name__ == "__main__":
 import contextlib
 import importlib
 import os
-import select
 import signal
 import time
 import types
@@ -25,76 +24,13 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from fedsight.monitor.commands import AnyCommand, AnyReply, AskPending, Done
-from fedsight.monitor.settings import Settings
+from fedsight.monitor.commands import AnyReply, AskPending, Done
+from fedsight.monitor.pipe import PipeInbox, PollingInbox
 
 if TYPE_CHECKING:
-    from fedsight.monitor.worker import Worker
+    from fedsight.monitor.worker import Inbox, Worker
 
 _LOOK_AROUND_SEC = 0.1
-_READ_BYTES = 1 << 16
-
-
-class PipeInbox:
-    """Commands from a pipe. Its end, or the end of the parent process, is the end of all commands."""
-
-    def __init__(self, fd: int, parent_pid: int) -> None:
-        self._fd = fd
-        self._parent_pid = parent_pid
-        self._decoder: msgspec.json.Decoder[AnyCommand] = msgspec.json.Decoder(AnyCommand)
-        self._buffer = b""
-        # The pipe may outlive the parent in forked workers of its own, so the parent itself is watched, too.
-        self._parent_fd = _pidfd(parent_pid)
-        self._target_fd = -1
-
-    def settings(self) -> Settings:
-        """The first line. Raises `EOFError` where there is none."""
-        while (line := self._line()) is None:
-            self._fill()
-        return msgspec.json.decode(line, type=Settings)
-
-    def watch(self, pid: int) -> None:
-        """Wake when the process `pid` ends."""
-        if pid != self._parent_pid:
-            self._target_fd = _pidfd(pid)
-
-    def get(self, timeout_sec: float) -> AnyCommand | None:
-        """See `Inbox`."""
-        if (line := self._line()) is None:
-            fds = [fd for fd in (self._fd, self._parent_fd, self._target_fd) if fd >= 0]
-            readable = select.select(fds, [], [], max(0.0, timeout_sec))[0]
-            if self._parent_fd in readable or os.getppid() != self._parent_pid:
-                raise EOFError
-            if self._target_fd in readable:
-                os.close(self._target_fd)
-                self._target_fd = -1
-            if self._fd not in readable:
-                return None
-            self._fill()
-            if (line := self._line()) is None:
-                return None
-        return self._decoder.decode(line)
-
-    def _line(self) -> bytes | None:
-        line, newline, rest = self._buffer.partition(b"\n")
-        if not newline:
-            return None
-        self._buffer = rest
-        return line
-
-    def _fill(self) -> None:
-        data = os.read(self._fd, _READ_BYTES)
-        if not data:
-            raise EOFError
-        self._buffer += data
-
-
-def _pidfd(pid: int) -> int:
-    """A descriptor that becomes readable when `pid` ends; -1 where the system has no such thing."""
-    if hasattr(os, "pidfd_open"):
-        with contextlib.suppress(OSError):
-            return os.pidfd_open(pid)
-    return -1
 
 
 def _import_late(name: str) -> None:
@@ -120,7 +56,7 @@ def main() -> None:
     replies = os.dup(1)
     os.dup2(2, 1)  # whatever prints here must not speak to the parent
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the training's; the last reading is still to come
-    inbox = PipeInbox(0, os.getppid())
+    inbox = PipeInbox(0, os.getppid()) if sys.platform != "win32" else PollingInbox(0)
 
     def reply(answer: AnyReply) -> None:
         with contextlib.suppress(BrokenPipeError):  # the parent is gone, which the inbox tells
@@ -132,14 +68,16 @@ def main() -> None:
         inbox.watch(settings.pid)
         worker = work(settings, inbox, reply, time.process_time)
         if worker is not None:
-            _ship(worker, inbox, reply)
+            with contextlib.suppress(EOFError):
+                _ship(worker, inbox, reply)
+            reply(Done(is_over=True, text=worker.pending()))
     except EOFError:
         pass
     sys.stderr.flush()
     os._exit(0)  # without the time that a tidy end of the interpreter takes
 
 
-def _ship(worker: Worker, inbox: PipeInbox, reply: Callable[[AnyReply], None]) -> None:
+def _ship(worker: Worker, inbox: Inbox, reply: Callable[[AnyReply], None]) -> None:
     """Deliver the rest of the journal, for as long as the parent lives."""
     shipping = worker.shipping
     if shipping is None:

@@ -6,6 +6,7 @@ compatibility"; heflwr 0.1.91 for the last group.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable, Mapping
 
@@ -20,6 +21,7 @@ _UNITS = {
     "s": "seconds", "By": "bytes", "W": "watts", "J": "joules", "V": "volts", "A": "amperes",
     "Hz": "hertz", "Cel": "celsius", "1": "ratio", "%": "percent",
 }  # fmt: skip
+_NOT_FINITE = {"nan": "NaN", "inf": "+Inf", "-inf": "-Inf"}
 _NOT_IN_A_NAME = re.compile(r"[^a-zA-Z0-9_]+")
 
 _USUAL = {
@@ -76,6 +78,9 @@ def render(reading: Reading, infos: Iterable[MetricInfo], labels: Mapping[str, s
 def prometheus_name(info: MetricInfo) -> str:
     """`process.cpu.time` in seconds, a counter, is `process_cpu_time_seconds_total`."""
     name = _NOT_IN_A_NAME.sub("_", info.name)
+    if name.endswith("_count"):  # which Prometheus keeps for histograms: thread.count is its `threads`
+        noun = info.unit.strip("{}")
+        name = name.removesuffix("_count").removesuffix("_" + noun) + "_" + noun + ("es" if noun[-1:] == "s" else "s")
     unit = _UNITS.get(info.unit, "")
     if unit == "ratio" and info.instrument == "counter":
         unit = ""
@@ -96,5 +101,4 @@ def _escaped(text: str, *, quoted: bool = False) -> str:
 
 
 def _number(value: float) -> str:
-    # NaN and infinities are written NaN, +Inf and -Inf; repr gives nan, inf and -inf.
-    return " " + (repr(float(value)).replace("nan", "NaN").replace("inf", "Inf"))
+    return " " + (repr(float(value)) if math.isfinite(value) else _NOT_FINITE[str(float(value))])

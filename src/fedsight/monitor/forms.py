@@ -152,6 +152,7 @@ class ProcessForm:
     def __init__(self) -> None:
         self._process: subprocess.Popen[bytes] | None = None
         self._buffer = b""
+        self._undelivered: str | None = None
         self._numbers = itertools.count(1)
         self._decoder: msgspec.json.Decoder[AnyReply] = msgspec.json.Decoder(AnyReply)
 
@@ -225,12 +226,15 @@ class ProcessForm:
 
     def pending(self) -> str | None:
         """See `Form`."""
-        if self._process is None or self._process.stdin is None or self._process.poll() is not None:
+        if self._process is None:
             return None
-        try:
-            return self.call(AskPending()).text
-        except MonitorLost:  # it has just delivered the rest, and ended
-            return None
+        if self._process.poll() is None:
+            try:
+                return self.call(AskPending()).text
+            except MonitorLost:  # it is just ending
+                pass
+        self.finish(_CALL_SEC)
+        return self._undelivered
 
     def finish(self, timeout_sec: float) -> bool:
         """See `Form`."""
@@ -240,8 +244,21 @@ class ProcessForm:
             self._process.wait(timeout_sec)
         except subprocess.TimeoutExpired:
             return False
+        self._hear_last_words()
         self._hang_up()
         return True
+
+    def _hear_last_words(self) -> None:
+        """What an ending child says of what it could not deliver."""
+        assert self._process is not None
+        if self._process.stdout is None or self._process.stdout.closed:
+            return
+        while data := os.read(self._process.stdout.fileno(), 1 << 16):
+            self._buffer += data
+        for line in self._buffer.splitlines():
+            reply = self._decoder.decode(line)
+            if isinstance(reply, Done):
+                self._undelivered = reply.text
 
     def abandon(self) -> None:
         """See `Form`."""
