@@ -59,6 +59,7 @@ _SELECTS = {
     "clients": "r.run_id, t.* EXCLUDE (run_no, client_no, version, ranks)",
     "client_updates": "r.run_id, c.client_id, t.* EXCLUDE (run_no, client_no, place, version)",
     "samples": "r.run_id, t.* EXCLUDE (run_no, version)",
+    "nodes": "r.run_id, t.* EXCLUDE (run_no)",
     "events": "r.run_id, t.* EXCLUDE (run_no, version)",
     "metric_names": "r.run_id, t.* EXCLUDE (run_no)",
     "run_info": "r.run_id, t.* EXCLUDE (run_no)",

@@ -27,6 +27,7 @@ from fedsight.store import rows
 from fedsight.store.clients import latest, learn
 from fedsight.store.columns import UpdateColumns, json_text
 from fedsight.store.memory import ClientState, Memory, RunState
+from fedsight.store.nodes import NodeRows
 from fedsight.store.receipts import Other, Segment, client_of
 from fedsight.store.rollups import refresh_totals, write_rollups
 from fedsight.store.schema import LOCATION
@@ -69,6 +70,7 @@ class Indexing:
         # (run_no, round) → closed before this commit, and since when (segment, updates before) it is or isn't.
         self._closings: dict[tuple[int, int], tuple[bool, list[tuple[int, int, bool]]]] = {}
         self._samples: list[tuple[Any, ...]] = []
+        self._nodes = NodeRows(con)
         self._events: list[tuple[Any, ...]] = []
         self._infos: dict[int, dict[str, str]] = defaultdict(dict)
         self._new_names: list[tuple[int, str, str, str | None]] = []
@@ -136,6 +138,7 @@ class Indexing:
                 )
                 for key, value in event.metrics.items()
             )  # fmt: skip
+            self._nodes.take(None if run is None else run.run_no, segment.header, event)
             return
         if run is not None:
             if segment.header.role == "server":
@@ -265,6 +268,7 @@ class Indexing:
         rows.insert_dead_letters(self._con, segments, self._commit)
         self._name_client_metrics(built)
         self._write_clients(built)
+        self._nodes.write(self._commit)
         for run_no, changed in self._changed_rounds.items():
             dirty.setdefault(run_no, set()).update(changed)
         for run_no, urgent in self._urgent_rounds.items():

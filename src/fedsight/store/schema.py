@@ -10,7 +10,7 @@ import msgspec
 
 from fedsight.events import ClientUpdate
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
 _BASIC = {"ts", "extra", "client_id", "round", "base_round", "status", "metrics"}
 
@@ -111,6 +111,25 @@ UPDATE_COLUMNS: tuple[str, ...] = (
     "late",
 )
 
+NODE_COLUMNS: tuple[str, ...] = (
+    "node",
+    "run_id",
+    "client_id",
+    "journal",
+    "role",
+    "first_ts",
+    "last_ts",
+    "num_samples",
+    "cpu_pct",
+    "cpu_cores",
+    "ram_mb",
+    "memory_pct",
+    "gpu_util_pct",
+    "gpu_vram_mb",
+    "power_w",
+    "metrics",
+)
+
 EVENT_COLUMNS: tuple[str, ...] = ("ts", "kind", "event", "client_id", "round", "message", "data", "journal", "offset")
 
 GLOBAL_NUMBERS: tuple[str, ...] = tuple(
@@ -164,6 +183,11 @@ TABLES: dict[str, str] = {
     "samples": (
         "run_no INTEGER, journal VARCHAR, position BIGINT, client_id VARCHAR, node VARCHAR, key VARCHAR, "
         "step BIGINT, ts DOUBLE, value DOUBLE, version BIGINT"
+    ),
+    # One row a node and journal that has samples of it; `metrics`: the last value of each of its keys.
+    "nodes": (
+        "run_no INTEGER, journal VARCHAR, node VARCHAR, client_id VARCHAR, first_ts DOUBLE, last_ts DOUBLE, "
+        "num_samples BIGINT, metrics MAP(VARCHAR, DOUBLE)"
     ),
     "events": (
         "run_no INTEGER, journal VARCHAR, position BIGINT, ts DOUBLE, kind VARCHAR, event VARCHAR, "

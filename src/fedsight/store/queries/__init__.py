@@ -18,6 +18,7 @@ from fedsight.store.queries.runs import (
     runs,
     status,
 )
+from fedsight.store.queries.samples import nodes, samples
 from fedsight.store.queries.series import series
 from fedsight.store.queries.snapshot import Table
 from fedsight.store.queries.updates import updates
@@ -35,9 +36,11 @@ __all__ = [
     "dead_letters",
     "events",
     "metric_names",
+    "nodes",
     "rounds",
     "run",
     "runs",
+    "samples",
     "series",
     "status",
     "updates",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from fedsight.store.duckdb import Store
+from fedsight.store.queries.clients import with_measured
 from fedsight.store.queries.events import EVENT_SELECT, with_data
 from fedsight.store.queries.places import with_places
 from fedsight.store.queries.snapshot import Snapshot, Table, snapshot
@@ -37,9 +38,10 @@ def changes(store: Store, since: int, run_id: str | None) -> Changes:
     selects = {"runs": (", ".join(RUN_COLUMNS), "true")}
     with snapshot(store) as view:
         if run_id is not None:
-            of_run = f"run_no = {view.run(run_id).run_no}"
+            run = view.run(run_id)
+            of_run = f"run_no = {run.run_no}"
             selects["rounds"] = ", ".join(ROUND_COLUMNS), of_run
-            selects["clients"] = ", ".join(CLIENT_COLUMNS), of_run
+            selects["clients"] = ", ".join((*CLIENT_COLUMNS, "client_no")), of_run
             selects["events"] = EVENT_SELECT, of_run
         newest = view.commit
         upto = min(_complete_to(view, table, where, since, newest) for table, (_, where) in selects.items())
@@ -50,6 +52,8 @@ def changes(store: Store, since: int, run_id: str | None) -> Changes:
                 f"ORDER BY version, {_ORDER[table]}"
             )
             if next(iter(found.values())):
+                if table == "clients":
+                    found["measured"] = with_measured(view, run, found, found.pop("client_no"))
                 setattr(answer, table, Table(answer.as_of, _COMPLETED.get(table, dict)(found)))
         return answer
 

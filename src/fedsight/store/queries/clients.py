@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from fedsight.store.duckdb import Store
+from fedsight.store.queries.measured import Monitored
 from fedsight.store.queries.places import with_places
 from fedsight.store.queries.snapshot import (
     RunKey,
@@ -39,8 +41,13 @@ def clients(
     limit: int = 1000,
     cursor: str | None = None,
     sparkline: str | None = None,
+    measured: bool = False,
 ) -> Table:
-    """The clients of a run. A cursor is a position in the order asked for. Raises `RunNotFound`, `BadQuery`."""
+    """The clients of a run. A cursor is a position in the order asked for.
+
+    With `measured`, what a client never said is filled from the samples of its monitor, of the time of its last
+    update; the column `measured` names what was. Raises `RunNotFound`, `BadQuery`.
+    """
     check_name("sort", sort, _SORTABLE)
     check_order(order)
     check_limit(limit)
@@ -64,7 +71,19 @@ def clients(
         numbers = found.pop("client_no")
         if sparkline is not None:
             found["sparkline"] = _sparklines(view, run, numbers, sparkline)
+        if measured:
+            found["measured"] = with_measured(view, run, found, numbers)
         return Table(view.as_of, with_places(found), to_cursor(max(skip, 0) + limit) if more else None)
+
+
+def with_measured(
+    view: Snapshot, run: RunKey, found: dict[str, list[Any]], client_nos: Sequence[int]
+) -> list[list[str]]:
+    """Fill what clients never said from their monitors; returns which names, client by client."""
+    monitored = Monitored(view, run)
+    if not monitored:
+        return [[] for _ in client_nos]
+    return monitored.fill(found, monitored.last_intervals(client_nos))
 
 
 def _sparklines(view: Snapshot, run: RunKey, client_nos: Sequence[int], metric: str) -> list[list[float | None]]:

@@ -53,6 +53,10 @@ class Snapshot:
         found = self._con.sql(sql, params=list(params)).to_arrow_table()
         return {name: _values(found[name]) for name in found.column_names}
 
+    def of(self, given: pa.Table, sql: str) -> list[tuple[Any, ...]]:
+        """The answer to a question that names `given` as a table."""
+        return self._con.execute(sql).fetchall()  # DuckDB finds `given` by its name in this function
+
     def run(self, run_id: str) -> RunKey:
         """Raises `RunNotFound`."""
         found = self.rows("SELECT run_no, told_by FROM runs WHERE run_id = ?", [run_id])

@@ -7,6 +7,7 @@ from typing import Any
 
 from fedsight.store.columns import from_json_text
 from fedsight.store.duckdb import Store
+from fedsight.store.queries.measured import ENERGY, MEASURED, Interval, Monitored
 from fedsight.store.queries.snapshot import (
     RunKey,
     Snapshot,
@@ -22,6 +23,10 @@ from fedsight.store.queries.snapshot import (
 from fedsight.store.reading import updates_sql
 from fedsight.store.schema import UPDATE_COLUMNS
 
+_FILLED = (*MEASURED, ENERGY, "measured")
+_TRAINED = ("client_no", "site_source", "site_ts", "train_time_sec")
+"""What says when a client trained; see `Interval`."""
+
 
 def updates(
     store: Store,
@@ -33,16 +38,21 @@ def updates(
     fields: Sequence[str] | None = None,
     limit: int = 1000,
     cursor: str | None = None,
+    measured: bool = False,
 ) -> Table:
     """Client updates by round then client, one row for both; those without a round come last.
 
     `fields` names the columns wanted besides `round` and `client_id`. With `from_` or `to`, updates
-    without a round are left out. Raises `RunNotFound`, `BadQuery`.
+    without a round are left out. With `measured`, what an update doesn't say is filled from the samples of
+    the client's monitor, and two columns are added: `energy_j`, and `measured`, which names what was filled. Raises `RunNotFound`, `BadQuery`.
     """
     check_limit(limit)
-    wanted = list(UPDATE_COLUMNS)
+    known = (*UPDATE_COLUMNS, ENERGY, "measured") if measured else UPDATE_COLUMNS
+    wanted = list(known)
     if fields is not None:
-        wanted = list(dict.fromkeys(["round", "client_id", *(check_name("fields", f, UPDATE_COLUMNS) for f in fields)]))
+        wanted = list(dict.fromkeys(["round", "client_id", *(check_name("fields", f, known) for f in fields)]))
+        if measured and not {*_FILLED}.isdisjoint(wanted):
+            wanted = list(dict.fromkeys([*wanted, "measured"]))
     # The last row's round and client; without a round, how many such rows were given.
     after = (None, "", 0) if cursor is None else tuple(from_cursor(cursor, (int, type(None)), str, int))
     with snapshot(store) as view:
@@ -54,12 +64,27 @@ def updates(
         if cursor is not None:
             where += " AND round IS NULL" if after[0] is None else f" AND (round >= {after[0]} OR round IS NULL)"
         where += _enough(view, where, limit, told_twice=run.told_by == 3)
-        found = _page(view, run, wanted, where, after, limit)
+        monitored = Monitored(view, run) if "measured" in wanted else None
+        stored = [name for name in wanted if name in UPDATE_COLUMNS]
+        found = _page(
+            view, run, list(dict.fromkeys([*stored, *_TRAINED])) if monitored else stored, where, after, limit
+        )
         found, more = page_of(found, limit)
         following = to_cursor(*_position(found, after)) if more else None
         if "extra" in found:
             found["extra"] = [_extra(value) for value in found["extra"]]
+        if monitored is not None:
+            _fill(found, monitored)
         return Table(view.as_of, {name: found[name] for name in wanted}, following)
+
+
+def _fill(found: dict[str, list[Any]], monitored: Monitored) -> None:
+    num_rows = len(found["client_id"])
+    found[ENERGY] = [None] * num_rows
+    found["measured"] = [[] for _ in range(num_rows)]
+    if monitored:
+        intervals = [Interval(*told) for told in zip(*(found[name] for name in _TRAINED), strict=True)]
+        found["measured"] = monitored.fill(found, intervals)
 
 
 def _enough(view: Snapshot, where: str, limit: int, *, told_twice: bool) -> str:
