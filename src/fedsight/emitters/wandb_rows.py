@@ -62,10 +62,11 @@ def _clashes(values: Mapping[str, Any], axis: _Axis, open_rows: Mapping[_Axis, R
     row = open_rows.get(axis)
     if row is None:
         return False
-    if not (values.keys() - _COUNTERS).isdisjoint(row.values):
+    if any(name in row.values and name not in _COUNTERS for name in values):
         return True
-    moved = _COUNTERS & values.keys()
-    return any(other.offset > row.offset and not moved.isdisjoint(other.values) for other in open_rows.values())
+    moved = [name for name in _COUNTERS if name in values]
+    later = [other for other in open_rows.values() if other.offset > row.offset] if moved else []
+    return any(name in other.values for other in later for name in moved)
 
 
 def _values(line: Line, totals: Totals, per_client: bool, system: bool) -> tuple[_Axis, dict[str, Any]]:
