@@ -71,9 +71,12 @@ def test_the_documented_defaults_are_the_defaults():
 
 @pytest.mark.parametrize("code", python_blocks(README))
 def test_the_readmes_code_runs(code, tmp_path):
-    done = subprocess.run([sys.executable, "-W", "error", "-c", code], cwd=tmp_path, capture_output=True, text=True)
+    strict = [] if "MLflowEmitter" in code else ["-W", "error"]  # MLflow warns while it is imported
+    done = subprocess.run([sys.executable, *strict, "-c", code], cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert list((tmp_path / "runs").glob("*.jsonl"))
+    assert "Deliver the rest" not in done.stderr
+    if "fedsight.init" in code:
+        assert list((tmp_path / "runs").glob("*.jsonl"))
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "examples").glob("*.py")), ids=lambda path: path.name)
