@@ -10,6 +10,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 import fedsight
 from fedsight.emitters import tensorboard_file
+from fedsight.emitters.registry import make, options_from
 from fedsight.emitters.tensorboard import TensorBoardEmitter
 from fedsight.errors import MissingExtra, UsageError
 
@@ -167,6 +168,7 @@ import resource, signal, sys
 sys.path[:0] = {sys.path!r}
 from pathlib import Path
 from journal_batches import batches_of
+from fedsight.emitters.registry import make, options_from
 from fedsight.emitters.tensorboard import TensorBoardEmitter
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 (batch,) = batches_of(Path({str(run.path)!r}))
@@ -230,4 +232,20 @@ def test_the_default_folder_is_below_the_working_directory_of_the_start(
     emitter = TensorBoardEmitter()
     monkeypatch.chdir("/")
     assert emitter.log_dir == tmp_path / "runs" / "tensorboard"
-    assert emitter.sync_arguments() == ["--log-dir", str(tmp_path / "runs" / "tensorboard")]
+
+
+def test_the_command_that_delivers_the_rest_makes_the_same_emitter(tmp_path: Path) -> None:
+    arguments = TensorBoardEmitter(tmp_path / "tb", log_system=False, log_per_client=False).sync_arguments()
+    again = make("tensorboard", options_from(arguments[1::2]))
+    assert again.sync_arguments() == arguments
+    assert TensorBoardEmitter(tmp_path).sync_arguments() == ["--set", f"log_dir={tmp_path}"]
+
+
+def test_what_a_killed_training_left_is_synced_by_the_command(tmp_path: Path) -> None:
+    with recorded(tmp_path) as run:
+        run.log_round(0, global_accuracy=0.5)
+    command = ["-m", "fedsight", "sync", str(run.path), "--to", "tensorboard", "--set", f"log_dir={tmp_path / 'tb'}"]
+    for _ in range(2):  # the second time there is nothing to deliver
+        done = subprocess.run([sys.executable, *command], capture_output=True, text=True, timeout=60)
+        assert done.returncode == 0, done.stdout + done.stderr
+    assert points(tmp_path / "tb" / "run", "round/accuracy") == [(0, 0.5)]

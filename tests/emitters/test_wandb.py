@@ -20,6 +20,7 @@ import wandb_files
 from journal_batches import batches_of
 
 import fedsight
+from fedsight.emitters.registry import make, options_from
 from fedsight.emitters.wandb import WandbEmitter, without_doubles
 from fedsight.errors import MissingExtra, UsageError
 
@@ -465,3 +466,25 @@ def test_offline_and_online_are_different_stores(monkeypatch: pytest.MonkeyPatch
     assert WandbEmitter(project="p", entity="e").identity() == "wandb:online:e/p"
     monkeypatch.setenv("WANDB_MODE", "offline")
     assert WandbEmitter(project="p").identity() == "wandb:offline:/p"
+
+
+def test_the_command_that_delivers_the_rest_makes_the_same_emitter() -> None:
+    emitter = WandbEmitter(
+        project="1", entity="e", group="g", job_type="j", tags=["t"], config={"lr": 0.1},
+        log_system=False, log_per_client=False, log_geo=True, mode="offline",
+    )  # fmt: skip
+    arguments = emitter.sync_arguments()
+    again = make("wandb", options_from(arguments[1::2]))
+    assert again.sync_arguments() == arguments
+    assert again.identity() == emitter.identity()
+    assert WandbEmitter().sync_arguments() == ["--set", "project=fedsight"]
+
+
+def test_what_a_killed_training_left_is_synced_by_the_command(folder: Path) -> None:
+    with recorded() as run:
+        run.log_round(0, global_accuracy=0.5)
+    command = ["-m", "fedsight", "sync", str(run.path), "--to", "wandb", "--set", "mode=offline"]
+    for _ in range(2):  # the second time there is nothing to deliver
+        done = subprocess.run([sys.executable, *command], capture_output=True, text=True, timeout=60)
+        assert done.returncode == 0, done.stdout + done.stderr
+    assert points(history(folder), "round/accuracy") == [(0, 0.5)]

@@ -125,7 +125,12 @@ class TensorBoardEmitter:
 
     def sync_arguments(self) -> list[str]:
         """The options of `fedsight sync --to tensorboard`."""
-        return ["--log-dir", str(self.log_dir)]
+        options = {"log_dir": str(self.log_dir)}
+        if not self._log_system:
+            options["log_system"] = "false"
+        if not self._log_per_client:
+            options["log_per_client"] = "false"
+        return [part for key, value in options.items() for part in ("--set", f"{key}={value}")]
 
 
 def _folder_name(any_id: str) -> str:

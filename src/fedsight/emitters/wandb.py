@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import logging
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -22,6 +23,7 @@ __all__ = ["WandbEmitter", "without_doubles"]
 
 logger = logging.getLogger("fedsight")
 
+_JOB_TYPE = "federated-training"
 _PLACE_COLUMNS = ["round", "client_id", "lat", "lng", "city", "country", "accuracy", "loss", "status"]
 _MOST_PLACES = 10_000
 
@@ -58,7 +60,7 @@ class WandbEmitter:
         project: str = "fedsight",
         entity: str | None = None,
         group: str | None = None,
-        job_type: str | None = "federated-training",
+        job_type: str | None = _JOB_TYPE,
         tags: Sequence[str] | None = None,
         config: Mapping[str, Any] | None = None,
         log_system: bool = True,
@@ -193,8 +195,29 @@ class WandbEmitter:
     def sync_arguments(self) -> list[str]:
         """The options of `fedsight sync --to wandb`."""
         wanted = self._wanted
-        options = {"project": wanted.project, "entity": wanted.entity, "group": wanted.group, "mode": wanted.mode}
-        return [part for key, value in options.items() if value for part in (f"--{key}", value)]
+        options = {
+            "project": wanted.project,
+            "entity": wanted.entity,
+            "group": wanted.group,
+            "job_type": None if wanted.job_type == _JOB_TYPE else wanted.job_type,
+            "tags": wanted.tags or None,
+            "config": wanted.config or None,
+            "log_system": None if self._log_system else False,
+            "log_per_client": None if self._log_per_client else False,
+            "log_geo": self._log_geo or None,
+            "mode": wanted.mode,
+        }
+        return [part for key, value in options.items() if value is not None for part in ("--set", _set(key, value))]
+
+
+def _set(option: str, value: Any) -> str:
+    """As `fedsight sync --set` reads it: JSON where it is that, else the text as it stands."""
+    if not isinstance(value, str):
+        return f"{option}={json.dumps(value, default=str)}"
+    with contextlib.suppress(ValueError):
+        json.loads(value)
+        return f"{option}={json.dumps(value)}"
+    return f"{option}={value}"
 
 
 def _told(server: ServerInfo) -> dict[str, Any]:
