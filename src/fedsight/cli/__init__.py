@@ -13,6 +13,15 @@ _PACKAGES = ("typer", "rich")
 def main() -> None:
     """Run the command line; faults that we know become one line on stderr and exit status 1."""
     try:
+        if sys.argv[1:2] == ["monitor"]:
+            from fedsight.cli.monitoring import main as monitor
+
+            monitor(sys.argv[2:])
+        if sys.argv[1:2] == ["probes"]:
+            from fedsight.cli.probing import main as probes
+
+            probes(sys.argv[2:])
+            return
         missing = [package for package in _PACKAGES if not _is_installed(package)]
         if missing and sys.argv[1:2] == ["sync"]:
             from fedsight.cli.syncing import main as sync

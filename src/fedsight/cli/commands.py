@@ -48,12 +48,15 @@ def build(arguments: list[str]) -> typer.Typer:
 
         app.command("demo")(demo)
     else:
-        app.command("demo", help="Train a small federation on this machine, and watch it in the dashboard.")(_demo)
+        app.command("demo", help="Train a small federation on this machine, and watch it in the dashboard.")(_elsewhere)
+    # These two need the recorder alone, and are carried out before any of this is imported.
+    app.command("monitor", help="Run any program, and say what it has cost: CPU, memory, GPU, energy.")(_elsewhere)
+    app.command("probes", help="Show what this machine can measure, and what would make it measure more.")(_elsewhere)
     return app
 
 
-def _demo() -> None:
-    """Stands for the demo in the list of commands."""
+def _elsewhere() -> None:
+    """Stands for a command in the list of commands."""
 
 
 @app.callback(invoke_without_command=True)

@@ -7,7 +7,6 @@ stays in this process group, so the terminal and pipelines treat it as if it had
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
 import resource
 import signal
@@ -17,10 +16,7 @@ from pathlib import Path
 
 import msgspec
 
-from fedsight.errors import FedsightError
-
-CANNOT_EXECUTE = 126
-NOT_FOUND = 127
+from fedsight.monitor.program import NOT_FOUND, not_started
 
 _RELAYED = {
     getattr(signal, name)
@@ -28,15 +24,10 @@ _RELAYED = {
     if hasattr(signal, name)
 }
 _FROM_TERMINAL = {signal.SIGINT, signal.SIGQUIT, signal.SIGHUP, signal.SIGTSTP, signal.SIGWINCH}
+_TO_THE_PROGRAM_BYTES = 256 << 10
+"""What a process may still touch between the gate and becoming the program."""
+
 _AWAITED = _RELAYED | {signal.SIGCHLD}
-
-
-class NotStarted(FedsightError):
-    """The program could not be started. `exit_code` is what a shell would answer: 126 or 127."""
-
-    def __init__(self, exit_code: int, message: str) -> None:
-        super().__init__(message)
-        self.exit_code = exit_code
 
 
 class Usage(msgspec.Struct):
@@ -57,44 +48,46 @@ class Usage(msgspec.Struct):
 
 
 class Launched:
-    """A process that waits to become `arguments[0]`; until `finish()`, signals are relayed and not obeyed.
+    """A process that waits to become a program; until `finish()`, signals are relayed and not obeyed.
 
-    gate_rss_bytes: the most that it had resident before it became the program.
+    program: its path. arguments: with its name as the first. gate_rss_bytes: the most that the
+    process had resident while it waited.
     """
 
-    def __init__(self, arguments: Sequence[str]) -> None:
+    def __init__(self, program: str, arguments: Sequence[str]) -> None:
         self._arguments = list(arguments)
         self._waited: tuple[int, resource.struct_rusage] | None = None
         self._old_mask = signal.pthread_sigmask(signal.SIG_BLOCK, _AWAITED)
         # Were it ignored, as whoever started this may have wanted, nobody could wait for a child.
         self._old_sigchld = signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         gate_out, self._gate = os.pipe()
-        self._error, error_in = os.pipe()
+        self._told, tell = os.pipe()
         sys.stdout.flush()
         sys.stderr.flush()
         self.pid = os.fork()
         if self.pid == 0:
-            self._become(gate_out, error_in)
+            self._become(program, gate_out, tell)
         os.close(gate_out)
-        os.close(error_in)
-        self.gate_rss_bytes = _high_water_bytes(self.pid)
+        os.close(tell)
+        os.read(self._told, 1)  # it stands at the gate
+        self.gate_rss_bytes = _high_water_bytes(self.pid) + _TO_THE_PROGRAM_BYTES
 
-    def _become(self, gate_out: int, error_in: int) -> None:
+    def _become(self, program: str, gate_out: int, tell: int) -> None:
         """In the new process: wait, then become the program, with signals as this process found them."""
         try:
             os.close(self._gate)
+            for each in (signal.SIGPIPE, getattr(signal, "SIGXFSZ", None)):  # Python ignores these
+                if each is not None:
+                    signal.signal(each, signal.SIG_DFL)
+            if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+                signal.signal(signal.SIGINT, signal.SIG_DFL)
+            signal.signal(signal.SIGCHLD, self._old_sigchld)
+            os.write(tell, b"!")
             if os.read(gate_out, 1):
-                for each in (signal.SIGPIPE, getattr(signal, "SIGXFSZ", None)):  # Python ignores these
-                    if each is not None:
-                        signal.signal(each, signal.SIG_DFL)
-                if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-                    signal.signal(signal.SIGINT, signal.SIG_DFL)
-                if self._old_sigchld is signal.SIG_IGN:
-                    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
                 signal.pthread_sigmask(signal.SIG_SETMASK, self._old_mask)
-                os.execvp(self._arguments[0], self._arguments)
+                os.execv(program, self._arguments)
         except OSError as error:
-            os.write(error_in, str(error.errno).encode())
+            os.write(tell, str(error.errno).encode())
         finally:
             os._exit(NOT_FOUND)
 
@@ -102,8 +95,8 @@ class Launched:
         """Let it become the program. Raises `NotStarted` where it can't."""
         os.write(self._gate, b"!")
         os.close(self._gate)
-        told = os.read(self._error, 16)  # nothing, when it has become the program
-        os.close(self._error)
+        told = os.read(self._told, 16)  # nothing, when it has become the program
+        os.close(self._told)
         if told:
             os.waitpid(self.pid, 0)
             self.restore_signals()
@@ -112,7 +105,7 @@ class Launched:
     def give_up(self) -> None:
         """End it instead of letting it begin."""
         os.close(self._gate)
-        os.close(self._error)
+        os.close(self._told)
         os.waitpid(self.pid, 0)
         self.restore_signals()
 
@@ -167,13 +160,6 @@ def shell_status(usage: Usage) -> int:
         return 128 + (signal.Signals[usage.signal] if usage.signal.startswith("SIG") else int(usage.signal))
     assert usage.exit_code is not None
     return usage.exit_code
-
-
-def not_started(program: str, number: int) -> NotStarted:
-    """The error of a program that can't be started, from its `errno`."""
-    if number in (errno.ENOENT, errno.ENOTDIR):
-        return NotStarted(NOT_FOUND, f"{program}: there is no such program.")
-    return NotStarted(CANNOT_EXECUTE, f"{program}: it can't be executed ({os.strerror(number)}).")
 
 
 def _next_signal() -> tuple[int, bool]:

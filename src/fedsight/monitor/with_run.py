@@ -6,7 +6,7 @@ import logging
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -52,7 +52,7 @@ def options_of(given: object) -> MonitorOptions:
 
 def checked(interval: object = INTERVAL_SEC, form: object = "process", probes: object = ()) -> MonitorOptions:
     """The options, with what can't be meant refused by a `UsageError`."""
-    if form not in get_args(FormName):
+    if form not in ("process", "thread"):
         raise UsageError("form", f"form must be 'process' or 'thread', not {form!r}.")
     if isinstance(probes, str) or not isinstance(probes, Iterable):
         raise UsageError("probes", f"probes must be a list of probes' names, not {probes!r}.")
