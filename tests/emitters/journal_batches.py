@@ -14,7 +14,7 @@ from fedsight.journal import JournalReader, read_header
 def batches_of(path: Path, lines_each: int = 1_000_000) -> Iterator[Batch]:
     """All that the journal at `path` holds, read `lines_each` lines at a time."""
     header = read_header(path)
-    batching = Batching(header)
+    batching = Batching(header, lambda: None)
     with JournalReader(path) as reader:
         start, data = reader.read()
         lines = data.splitlines(keepends=True)
