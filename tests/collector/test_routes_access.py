@@ -8,7 +8,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from collector.harness import Collector, a_run, header
+from collector.harness import Collector, a_run, header, lines, until
+from fedsight.events import Sample
 
 READS = [
     "/api/v1/status",
@@ -21,6 +22,9 @@ READS = [
     "/api/v1/runs/r1/series?scope=global&metric=global_accuracy",
     "/api/v1/runs/r1/metrics",
     "/api/v1/runs/r1/events",
+    "/api/v1/runs/r1/samples?metric=ram_mb",
+    "/api/v1/samples?node=edge&metric=ram_mb",
+    "/api/v1/nodes",
     "/api/v1/dead-letters",
     "/api/openapi.json",
     "/api/docs",
@@ -34,7 +38,15 @@ def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Collector]:
     folder = tmp_path_factory.mktemp("guarded")
     with Collector(folder, environ={"FEDSIGHT_OPEN_READS": "0"}) as collector:
         collector.post("j1", 0, a_run())
+        reading = lines(Sample(ts=5.0, node="edge", metrics={"ram_mb": 1.0}))
+        collector.post("m1", 0, header("m1", "monitor") + reading)
+        collector.post("m2", 0, header("m2", "monitor", run_id=None) + reading)
+        until(lambda: _num_nodes(collector) == 2, "the monitors' readings are stored")
         yield collector
+
+
+def _num_nodes(collector: Collector) -> int:
+    return len(collector.http.get("/api/v1/nodes", headers=bearer(collector.admin)).json()["columns"]["node"])
 
 
 def bearer(token: str) -> dict[str, str]:

@@ -19,7 +19,7 @@ from litestar.types import ASGIApp, Receive, Scope, Send
 
 from fedsight import __version__
 from fedsight.collector.access import Denied, caller
-from fedsight.collector.api import heflwr, hivewatch, live, reads, service, shipping
+from fedsight.collector.api import heflwr, hivewatch, live, reads, samples, service, shipping
 from fedsight.collector.dashboard import CONTENT_SECURITY_POLICY, Dashboard
 from fedsight.collector.errors import CODES, Refused
 from fedsight.collector.parts import Parts
@@ -149,6 +149,7 @@ def _api(parts: Parts) -> Litestar:
         route_handlers=[
             *service.HANDLERS,
             *reads.HANDLERS,
+            *samples.HANDLERS,
             *live.HANDLERS,
             *shipping.HANDLERS,
             *hivewatch.HANDLERS,

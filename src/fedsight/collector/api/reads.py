@@ -128,6 +128,7 @@ def list_clients(
         limit=limit,
         cursor=cursor,
         sparkline=sparkline,
+        measured=True,
     )
     return table_answer(request, table)
 
@@ -142,7 +143,9 @@ def list_clients(
 def get_client(request: AnyRequest, run_id: RunId, client_id: ClientId) -> Response[bytes]:
     """One client of a run."""
     client_id = path_id(client_id, "client_id")
-    table = queries.clients(parts_of(request).store, path_id(run_id, "run_id"), client_ids=[client_id], limit=1)
+    table = queries.clients(
+        parts_of(request).store, path_id(run_id, "run_id"), client_ids=[client_id], limit=1, measured=True
+    )
     rows = table.columns
     if not rows["client_id"]:
         raise Refused(404, f"The run has no client {client_id!r}.", field="client_id")
@@ -174,9 +177,10 @@ def list_updates(
         client_id=client_id,
         from_=from_,
         to=to,
-        fields=_names(fields),
+        fields=names(fields),
         limit=limit,
         cursor=cursor,
+        measured=True,
     )
     return table_answer(request, table)
 
@@ -213,7 +217,7 @@ def get_series(
         parts_of(request).store,
         path_id(run_id, "run_id"),
         scope=of,
-        metrics=_names(metric) or [],
+        metrics=names(metric) or [],
         client_id=client_id,
         from_=from_,
         to=to,
@@ -285,7 +289,8 @@ def list_dead_letters(
     return table_answer(request, table)
 
 
-def _names(text: str | None) -> list[str] | None:
+def names(text: str | None) -> list[str] | None:
+    """Names that are separated by commas."""
     if text is None:
         return None
     return [name for name in (part.strip() for part in text.split(",")) if name]

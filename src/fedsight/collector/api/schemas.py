@@ -99,6 +99,7 @@ class ClientsColumns(_ContractColumns, kw_only=True):
     staleness: list[int | None]
     base_round: list[int | None]
     location_precision: list[Literal["given", "city", "country"] | None]
+    measured: list[list[str]]
     sparkline: list[list[Number]] | msgspec.UnsetType = msgspec.UNSET
 
 
@@ -113,6 +114,29 @@ class UpdatesColumns(_ContractColumns, kw_only=True):
     staleness: list[int | None]
     extra: list[dict[str, Any] | None]
     late: list[bool]
+    energy_j: list[Number]
+    measured: list[list[str]]
+
+
+class NodesColumns(msgspec.Struct):
+    """One row a node and journal that has samples of it."""
+
+    node: list[str]
+    run_id: list[str | None]
+    client_id: list[str | None]
+    journal: list[str]
+    role: list[str]
+    first_ts: list[Number]
+    last_ts: list[Number]
+    num_samples: list[int]
+    cpu_pct: list[Number]
+    cpu_cores: list[Number]
+    ram_mb: list[Number]
+    memory_pct: list[Number]
+    gpu_util_pct: list[Number]
+    gpu_vram_mb: list[Number]
+    power_w: list[Number]
+    metrics: list[dict[str, Number] | None]
 
 
 class EventsColumns(msgspec.Struct):
@@ -170,6 +194,18 @@ class UpdatesTable(_Table, kw_only=True):
 
 class SeriesTable(_Table, kw_only=True):
     """Curves: an index column (`round`, or `step` and `ts`) and one column a metric, or the band's."""
+
+    columns: dict[str, list[Number]]
+
+
+class NodesTable(_Table, kw_only=True):
+    """Nodes, the most lately heard of first."""
+
+    columns: NodesColumns
+
+
+class SamplesTable(_Table, kw_only=True):
+    """What was measured over time: the column `ts` and one column a metric."""
 
     columns: dict[str, list[Number]]
 
