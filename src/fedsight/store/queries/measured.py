@@ -54,14 +54,21 @@ class Monitored:
         self._run = run
         self._client_ids: dict[int, str] = {}
         self._margin_sec = _LEAST_MARGIN_SEC
-        for client_no, client_id, spacing_sec in view.rows(
-            "SELECT c.client_no, c.client_id, max((n.last_ts - n.first_ts) / greatest(n.num_samples - 1, 1)) "
-            "FROM nodes n JOIN clients c USING (run_no, client_id) WHERE n.run_no = ? GROUP BY ALL",
+        of_clients = "run_no = ? AND client_id IS NOT NULL"
+        (found,) = view.rows(
+            "SELECT count(*), max((last_ts - first_ts) / greatest(num_samples - 1, 1)) FROM nodes WHERE " + of_clients,
             [run.run_no],
-        ):
-            self._client_ids[client_no] = client_id
-            if spacing_sec is not None:
-                self._margin_sec = max(self._margin_sec, _MARGIN_READINGS * spacing_sec)
+        )
+        num_nodes, spacing_sec = found
+        if num_nodes:
+            self._margin_sec = max(self._margin_sec, _MARGIN_READINGS * (spacing_sec or 0.0))
+            self._client_ids = dict(
+                view.rows(
+                    "SELECT client_no, client_id FROM clients WHERE run_no = ? "
+                    f"AND client_id IN (SELECT client_id FROM nodes WHERE {of_clients})",
+                    [run.run_no, run.run_no],
+                )
+            )
 
     def __bool__(self) -> bool:
         return bool(self._client_ids)
