@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -93,7 +94,7 @@ class MlflowServer:
             connection.close()
 
     def stop(self) -> None:
-        os.killpg(self._process.pid, 15)
+        os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait(30)
 
 

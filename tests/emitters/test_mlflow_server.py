@@ -245,6 +245,20 @@ def test_a_checkpoint_waits_for_the_artifact_store_and_metrics_do_not(
     assert "checkpoints/round_0/model.pt" in store.files(store.run(experiment))
 
 
+def test_an_artifact_store_that_refuses_everything_does_not_keep_the_run_open(
+    gate: Gate, store: Store, experiment: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    gate.fate = lambda path, body: "not here" if "mlflow-artifacts" in path else "pass"
+    Path("model.pt").write_bytes(b"weights")
+    with fedsight.init(emitters=[MLflowEmitter(experiment, gate.url)], verbose=False) as run:
+        log_rounds(range(2))
+        for number in range(2):
+            fedsight.log_checkpoint(number, "model.pt")
+    assert run.emitters[0].state().num_failed == 2
+    assert_all_there(store, experiment, 2)
+    assert caplog.text.count("model.pt is not at MLflow, and won't be") == 2
+
+
 def _num_rounds(store: Store, experiment: str) -> int:
     if store.client.get_experiment_by_name(experiment) is None:
         return 0

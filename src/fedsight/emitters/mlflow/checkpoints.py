@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import tempfile
 import threading
 from collections import deque
 from pathlib import Path, PurePath
@@ -64,6 +65,7 @@ class Uploads:
         self._stopped = False
         self._hashes: dict[tuple[str | None, int | None], str] = {}
         self._taken: dict[str, str] = {}
+        self._repository: Any = None
         self.num_refused = 0
         self.last_error: BaseException | None = None
 
@@ -117,6 +119,7 @@ class Uploads:
 
     def _work(self) -> None:
         tries, backoff_sec = 0, _FIRST_BACKOFF_SEC
+        most_tries = _TRIES
         while True:
             with self._changed:
                 self._changed.wait_for(lambda: self._waiting or self._stopped)
@@ -128,7 +131,7 @@ class Uploads:
                 self._upload(upload)
             except Exception as error:
                 tries += not _is_outage(error)
-                if tries < _TRIES and not isinstance(error, FileNotFoundError):
+                if tries < most_tries and not isinstance(error, FileNotFoundError):
                     with self._changed:
                         self.last_error = error
                         self._changed.notify_all()
@@ -136,7 +139,10 @@ class Uploads:
                     backoff_sec = min(backoff_sec * 2, _LONGEST_BACKOFF_SEC)
                     continue
                 self.num_refused += 1
+                most_tries = 1 if tries else most_tries  # what is wrong with the store, is so for the next one, too
                 logger.warning("fedsight: %s is not at MLflow, and won't be: %s", upload.path or upload.name, error)
+            else:
+                most_tries = _TRIES
             tries, backoff_sec = 0, _FIRST_BACKOFF_SEC
             with self._changed:
                 self.last_error = None
@@ -144,23 +150,34 @@ class Uploads:
                 self._changed.notify_all()
 
     def _upload(self, upload: Upload) -> None:
-        client = self._tracking.client
         if upload.text is not None:
-            client.log_text(self._run_id, upload.text, f"{upload.folder}/{upload.name}")
+            self._upload_text(upload.text, upload.folder, upload.name)
             return
         assert upload.path is not None
         if not upload.is_description:
             file = Path(upload.path)
             if file.is_dir():
-                client.log_artifacts(self._run_id, str(file), f"{upload.folder}/{upload.name}")
+                self._artifacts().log_artifacts(str(file), f"{upload.folder}/{upload.name}")
             else:
                 upload.uploaded_sha256 = _sha256(file)
                 upload.size_bytes = file.stat().st_size
-                client.log_artifact(self._run_id, str(file), upload.folder)
+                self._artifacts().log_artifact(str(file), upload.folder)
                 self._hashes[upload.path, upload.round] = upload.uploaded_sha256
-        client.log_text(self._run_id, _description(upload), f"{upload.folder}/{upload.name}.json")
+        self._upload_text(_description(upload), upload.folder, f"{upload.name}.json")
         if self._model is not None and not upload.is_description:
             self._register(self._model, upload)
+
+    def _upload_text(self, text: str, folder: str, name: str) -> None:
+        with tempfile.TemporaryDirectory() as scratch:
+            file = Path(scratch) / name
+            file.write_text(text, encoding="utf-8")
+            self._artifacts().log_artifact(str(file), folder)
+
+    def _artifacts(self) -> Any:
+        """Where the run's artifacts are. Older clients ask the process's own tracking URI for it, which is the user's."""
+        if self._repository is None:
+            self._repository = self._tracking.artifact_repository(self._run_id)
+        return self._repository
 
     def _register(self, model: str, upload: Upload) -> None:
         """Make the file a version of the registered model, unless it is one."""

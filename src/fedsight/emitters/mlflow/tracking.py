@@ -144,6 +144,16 @@ class Tracking:
             if not token:
                 return found
 
+    def artifact_repository(self, run_id: str) -> Any:
+        """The place of a run's artifacts; one that this server passes on is reached by its own address."""
+        from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+        from mlflow.store.artifact.mlflow_artifacts_repo import MlflowArtifactsRepository
+
+        uri = str(self.client.get_run(run_id).info.artifact_uri)
+        if self.is_server and uri.startswith("mlflow-artifacts:"):
+            uri = MlflowArtifactsRepository.resolve_uri(uri, self.uri)  # type: ignore[no-untyped-call]
+        return get_artifact_repository(uri)
+
     def end(self, run_id: str, status: str, ended_ms: int) -> None:
         """End a run. status: one of MLflow's."""
         if not self.is_server:
