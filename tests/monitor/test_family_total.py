@@ -53,7 +53,7 @@ def test_an_orphan_is_kept():
 
 
 def test_a_shortfall_within_rounding_is_no_loss():
-    total, parent = FamilyTotal(tolerance=0.5), member(1)
+    total, parent = FamilyTotal(tolerance=0.125), member(1)
     child = member(2, parent)
     total.update({parent: (1, 0), child: (5, 0)}, {parent: NOTHING, child: NOTHING})
     assert total.update({parent: (5.75, 0)}, {parent: (4.75, 0)}) == (6, 0)  # and no step back

@@ -113,7 +113,7 @@ class LinuxFamily(Family):
         """Read all members now; see `Family.refresh`."""
         if self._is_over:
             raise ProcessLookupError(errno.ESRCH, f"Process {self._pid} has ended")
-        # Whoever went during a pass may have been counted by its parent after that was read: read all once more.
+        # Whoever went during a pass may be in its parent's figures, read before: read all once more.
         for _ in range(_PASSES):
             self._find_new()
             gone = [member for member in self._members.values() if not self._read(member)]
@@ -124,9 +124,9 @@ class LinuxFamily(Family):
                 raise ProcessLookupError(errno.ESRCH, f"Process {self._pid} has ended")
             if not gone:
                 break
+            # Even those whose clocks stand still: a parent's moves at the next tick only, an orphan's not at all.
             for member in self._members.values():
-                if member.parent in gone:
-                    member.look_again()  # the kernel gave it another parent, which costs it no CPU time
+                member.look_again()
         self._is_over = self._members[self._pid].is_zombie
 
     def close(self) -> None:

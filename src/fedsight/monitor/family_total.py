@@ -17,7 +17,7 @@ Amounts = tuple[float, float]
 class FamilyTotal:
     """Two running totals over a family; they never decrease, and leave out its excluded members.
 
-    tolerance: how much a parent's figures may fall short by rounding alone, in the first amount's unit.
+    tolerance: how much one process's figures may be off by rounding alone, in the first amount's unit.
     """
 
     def __init__(self, tolerance: float = 0.0) -> None:
@@ -51,18 +51,20 @@ class FamilyTotal:
     def _settle(self, amounts: Mapping[Member, Amounts], inherited: Mapping[Member, Amounts]) -> None:
         """Keep what ended members have used and nobody has inherited."""
         expected: dict[Member | None, Amounts] = {}
+        tolerance: dict[Member | None, float] = {}
         for member in self._last.keys() - amounts.keys():
             heir = member.parent
             while heir is not None and heir not in amounts:
                 heir = heir.parent
             before, last = expected.get(heir, (0.0, 0.0)), self._last[member]
             expected[heir] = (before[0] + last[0], before[1] + last[1])
+            tolerance[heir] = tolerance.get(heir, self._tolerance) + self._tolerance
             if heir is not None and heir.is_excluded:
                 self._excluded.pop(member, None)
         for heir, (first, second) in expected.items():
             if heir is not None:
                 had, has = self._last_inherited.get(heir, (0.0, 0.0)), inherited[heir]
                 first, second = first - (has[0] - had[0]), second - (has[1] - had[1])
-                if first <= self._tolerance:
+                if first <= tolerance[heir]:
                     continue
             self._lost = (self._lost[0] + max(0.0, first), self._lost[1] + max(0.0, second))

@@ -84,9 +84,12 @@ class LinuxMember(Member):
         started_ticks = int(fields[19])
         if self._started_ticks not in (-1, started_ticks):
             return False
+        # "X": its parent is just adding its times to its own.
+        if fields[0] == b"X":
+            return False
         self._started_ticks = started_ticks
-        self._clock_ns, self._read_at_sec = clock_ns, now
         self._take(fields, clock_ns)
+        self._clock_ns, self._read_at_sec = clock_ns, -_IDLE_SEC if self.is_zombie else now
         size, resident = statm.split(maxsplit=2)[:2]
         self.virtual_bytes = int(size) * _PAGE_BYTES
         self.rss_bytes = int(resident) * _PAGE_BYTES
@@ -105,7 +108,7 @@ class LinuxMember(Member):
     def _take(self, stat: list[bytes], clock_ns: int) -> None:
         self.parent_pid, self.session = int(stat[1]), int(stat[3])
         self.num_threads = int(stat[17])
-        self.is_zombie = stat[0] in b"ZX" and self.num_threads <= 1
+        self.is_zombie = stat[0] == b"Z" and self.num_threads <= 1
         self.minor_faults = int(stat[7]) + int(stat[8])
         self.major_faults = int(stat[9]) + int(stat[10])
         self.system_sec = int(stat[12]) * TICK_SEC
@@ -120,7 +123,10 @@ class LinuxMember(Member):
 
 
 def cpu_clock(pid: int) -> int:
-    """The id of a process's CPU clock (nanoseconds, all threads), as Linux's `clock_getcpuclockid` makes it."""
+    """The id of a process's CPU clock (all threads), as Linux's `clock_getcpuclockid` makes it.
+
+    Of a process that is just running, it stands as of the scheduler's last tick, 1 to 10 ms ago.
+    """
     return (~pid << 3) | 2
 
 

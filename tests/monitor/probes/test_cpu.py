@@ -186,14 +186,19 @@ def test_excluded_processes_count_neither_alive_nor_when_they_were_waited_for(st
     probe.close()
 
 
-def test_the_last_reading_of_a_process_that_ended_is_the_kernels_final_figure():
-    process = subprocess.Popen([sys.executable, "-S", "-c", BURN.format(sec=0.2)])
+def test_the_last_reading_of_a_process_that_ended_is_the_kernels_final_figure(until):
+    process = subprocess.Popen([sys.executable, "-S", "-c", "input()\n" + BURN.format(sec=0.2)], stdin=subprocess.PIPE)
+    until(lambda: Path(f"/proc/{process.pid}/stat").read_text().split()[2] == "S")
+    started = clock_sec(process.pid)
     probe = CpuProbe(Target(process.pid))
+    assert process.stdin is not None
+    with process.stdin:
+        process.stdin.write(b"\n")
     os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
     counted = cpu_sec(probe)
     _, _, usage = os.wait4(process.pid, 0)
     process.returncode = 0
-    assert counted == pytest.approx(usage.ru_utime + usage.ru_stime, rel=0.02)
+    assert counted == pytest.approx(usage.ru_utime + usage.ru_stime - started, rel=0.02)
     with pytest.raises(ProcessLookupError):
         cpu_sec(probe)
     probe.close()
@@ -283,3 +288,42 @@ def test_the_thread_that_measures_may_be_another_than_the_one_that_works():
     thread.join()
     assert readings[0] == pytest.approx(time.process_time() - before, rel=0.05)
     assert readings[0] >= 0.3
+
+
+TREES = """
+import multiprocessing
+from random import Random
+
+def grow(depth, seed):
+    random = Random(seed)
+    end = time.process_time() + 0.02 * random.random()
+    while time.process_time() < end: pass
+    if depth:
+        children = [context.Process(target=grow, args=(depth - 1, 7 * seed + n)) for n in range(random.randint(1, 3))]
+        for child in children: child.start()
+        for child in children: child.join()
+
+context = multiprocessing.get_context("fork")
+"""
+
+
+def test_trees_of_processes_that_come_and_go_under_its_eyes_are_counted_once(start_program):
+    program = start_program(TREES)
+    usage = "import resource; print(sum(sum(resource.getrusage(who)[:2]) for who in (resource.RUSAGE_SELF, -1)))"
+    before = float(program.do(usage))
+    probe = CpuProbe(Target(program.pid))
+    program.tell("for seed in range(8): grow(2, seed)")
+    trees = threading.Thread(target=program.wait)
+    trees.start()
+    last, most = 0.0, 0.0
+    while trees.is_alive():
+        values: dict[str, float] = {}
+        probe.read(values)
+        now = values["process.cpu.time{cpu.mode=user}"] + values["process.cpu.time{cpu.mode=system}"]
+        assert now >= last
+        last, most = now, max(most, values["fedsight.process.count"])
+        trees.join(0.005)
+    assert most >= 4
+    used = float(program.do(usage)) - before
+    assert cpu_sec(probe) == pytest.approx(used, abs=0.025)
+    probe.close()

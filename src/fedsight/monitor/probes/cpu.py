@@ -1,6 +1,6 @@
 """CPU time of the process and its descendants, of the whole machine, and how many CPUs the process may use.
 
-A living process is read from its CPU clock, to the nanosecond; children that ended, from what the kernel added to
+A living process is read from its CPU clock, right to the scheduler's tick (1 to 10 ms); children that ended, from what the kernel added to
 their parent when it waited for them. Sources: clock_getcpuclockid(3), proc(5), cgroups(7); elsewhere psutil.
 """
 
@@ -47,8 +47,8 @@ class CpuProbe:
         self._target = target
         self._stat_file = -1
         self._family = family or open_family(target)
-        # A parent's times are cut to whole ticks, user and system time each, now and before.
-        self._total = FamilyTotal(tolerance=4 * TICK_SEC)
+        # What a process has from its children is told in whole ticks, of user and of system time.
+        self._total = FamilyTotal(tolerance=2 * TICK_SEC)
         self._num_cpus = os.cpu_count() or 1
         if self._family.is_procfs:
             self._stat_file = os.open("/proc/stat", os.O_RDONLY)
