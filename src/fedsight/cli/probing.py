@@ -15,8 +15,8 @@ import msgspec
 from fedsight.monitor.probes import BUILT_IN, ENTRY_POINTS, close_probes, open_probes
 from fedsight.monitor.probes.probe import MetricInfo, Target
 
-_NAME_WIDTH = 18
-_STATE_WIDTH = 5
+_NAME_WIDTH = 17
+_STATE_WIDTH = 4
 
 
 class ProbeInfo(msgspec.Struct, kw_only=True):
@@ -75,7 +75,7 @@ def _known() -> Iterator[tuple[str, str, Iterable[MetricInfo]]]:
 
 def _table(found: Sequence[ProbeInfo], width: int, *, has_colour: bool) -> Iterator[str]:
     room = width - _NAME_WIDTH - _STATE_WIDTH
-    yield "probe".ljust(_NAME_WIDTH) + "here".ljust(_STATE_WIDTH) + "metrics (unit); why not"
+    yield "probe".ljust(_NAME_WIDTH + _STATE_WIDTH) + "measures (unit), or why not"
     for probe in found:
         state, colour = ("yes", "32") if probe.is_available else ("no", "33")
         told = [] if probe.reason is None else textwrap.wrap(_without_name(probe), room)

@@ -10,6 +10,7 @@ import msgspec
 
 from fedsight.monitor import figures
 from fedsight.monitor.command import Watched
+from fedsight.monitor.derived import BYTES_PER_MB
 from fedsight.monitor.figures import Interval, read_window
 from fedsight.monitor.probes.probe import key
 
@@ -28,8 +29,8 @@ class Account(msgspec.Struct, kw_only=True, omit_defaults=True):
     cpu_cores: CPU time by duration. cpu_pct: the same as a share of the whole machine. Memory is
     resident (RSS), of the program and its children together. is_peak_exact: the kernel has kept
     it; otherwise it is the highest reading. Disk I/O is the program's, network I/O and energy are the machine's.
-    summary: keys and units as of `Monitor.summary()`. curves: see `docs/monitor.md`. last: the last
-    reading. problems: what could not be measured, and why.
+    summary: keys and units as of `Monitor.summary()`. curves: see docs/monitor.md. last: the latest of
+    each value read. problems: what could not be measured, and why.
     """
 
     command: list[str]
@@ -69,11 +70,14 @@ def account(watched: Watched, num_points: int, journal: Path | None) -> Account:
     path, offset = watched.window or (None, 0)
     summary = figures.summary(path, offset, watched.metrics)
     curves = Curves(num_points, summary["duration_sec"])
-    last: Mapping[str, float] = {}
+    memory = _MemoryMeans()
+    last: dict[str, float] = {}
     for entry in read_window(path, offset):
         if isinstance(entry, Interval):
             curves.add(entry)
-            last = entry.figures
+            memory.add(entry)
+            last.update(entry.figures)
+    memory.correct(summary)
     usage = watched.usage
     cpu_sec = _cpu_sec(watched, summary)
     duration_sec = watched.duration_sec
@@ -109,7 +113,7 @@ def account(watched: Watched, num_points: int, journal: Path | None) -> Account:
         num_cpus=num_cpus,
         summary={name: value for name, value in summary.items() if name != "problems"},
         curves=curves.points(),
-        last=dict(last),
+        last=last,
         problems=summary["problems"],
         journal=None if journal is None else str(journal),
     )
@@ -140,6 +144,37 @@ def _faults(kind: str, last: Mapping[str, float]) -> float | None:
     return last.get(key("process.paging.faults", system_paging_fault_type=kind))
 
 
+class _MemoryMeans:
+    """Means over time, without the first reading: that is of what became the program, and not of the program."""
+
+    def __init__(self) -> None:
+        self._areas = dict.fromkeys(("ram_mb", "memory_pct"), 0.0)
+        self._sec = 0.0
+
+    def add(self, interval: Interval) -> None:
+        """One more interval."""
+        if "ram_mb" not in interval.figures:
+            return
+        self._sec += interval.duration_sec
+        for name in self._areas:
+            now = interval.figures[name]
+            before = now if _is_first(interval) else interval.before.get(name, now)
+            self._areas[name] += (before + now) / 2 * interval.duration_sec
+
+    def correct(self, summary: dict[str, Any]) -> None:
+        """Put the means where a summary has them."""
+        if self._sec <= 0:
+            return
+        for name, area in self._areas.items():
+            summary["figures"][name]["mean"] = area / self._sec
+        summary["avg_memory_usage"] = summary["figures"]["memory_pct"]["mean"]
+        summary["avg_memory_rss_bytes"] = summary["figures"]["ram_mb"]["mean"] * BYTES_PER_MB
+
+
+def _is_first(interval: Interval) -> bool:
+    return interval.elapsed_sec <= interval.duration_sec
+
+
 class Curves:
     """Figures over time, in `num_points` equal parts of `duration_sec`; fewer where there are fewer readings."""
 
@@ -157,7 +192,7 @@ class Curves:
         last = min(self._num_points - 1, max(0, int(ends_sec / self._step_sec)))
         for name in CURVES:
             value = interval.figures.get(name)
-            if name in _PEAKS and begins_sec > 0:
+            if name in _PEAKS and not _is_first(interval):
                 # A program that has just ended has no memory any more, but had it until then.
                 value = max(value or 0.0, interval.before.get(name, 0.0)) or None
             if value is None:

@@ -22,7 +22,6 @@ from fedsight.errors import FedsightError, UsageError
 from fedsight.events import Log, encode
 from fedsight.journal import JournalWriter
 from fedsight.journal.names import journal_path
-from fedsight.monitor.commands import Look
 from fedsight.monitor.monitor import Monitor
 from fedsight.monitor.program import find_program
 from fedsight.monitor.sampler import is_alive
@@ -37,7 +36,7 @@ logger = logging.getLogger("fedsight")
 COMPONENT = "command"
 """The `component` of the `log` event that says how a program ended."""
 
-DELIVER_SEC = 10.0
+DELIVER_SEC = 5.0
 """How long the end waits for a collector."""
 
 _LOOK_SEC = 0.1
@@ -85,11 +84,6 @@ class _CommandMonitor(Monitor):
         )
         self.set_metrics(power=True)
 
-    def look(self) -> None:
-        """Take a reading now."""
-        with self._lock:
-            self._call(Look())
-
     @property
     def window(self) -> tuple[Path, int] | None:
         """Where its readings are: the journal and an offset."""
@@ -134,7 +128,6 @@ def run_command(arguments: Sequence[str], options: WatchOptions) -> Iterator[Wat
         monitor.stop()
         _deliver(shipping)
         raise
-    monitor.look()  # from here on it is the program's memory that is read
     launched.wait()
     duration_sec = time.monotonic() - began_sec
     stop_quietly(monitor)  # whom nobody has waited for yet, the kernel still knows

@@ -43,7 +43,7 @@ class Look(msgspec.Struct, frozen=True):
 
 def report(account: Account, look: Look) -> str:
     """The whole of it, with a newline at the end."""
-    lines = [_bold(f"fedsight monitor: {_shortened(_command(account), look.width - 18)}", look)]
+    lines = [_bold(f"fedsight monitor: {_shortened(_command(account), look)}", look)]
     for label, text in _rows(account):
         wrapped = textwrap.wrap(text, max(20, look.width - _LABEL_WIDTH - 2)) or [""]
         lines.append(f"  {_dim(label.ljust(_LABEL_WIDTH), look)}{wrapped[0]}")
@@ -109,7 +109,7 @@ def _cpus(account: Account) -> str:
 def _memory(account: Account) -> str:
     assert account.memory_peak_bytes is not None
     peak = bytes_text(account.memory_peak_bytes)
-    parts = [f"{peak} at most" if account.is_peak_exact else f"{peak} at most, in the readings"]
+    parts = [f"{peak} at most" if account.is_peak_exact else f"{peak} at most (read)"]
     if account.memory_mean_bytes is not None:
         parts.append(f"{bytes_text(account.memory_mean_bytes)} on average")
     if account.memory_limit_bytes:
@@ -176,9 +176,13 @@ def _mark(point: float | None, largest: float, marks: str) -> str:
     return marks[max(1, min(len(marks) - 1, round(point / largest * (len(marks) - 1))))]
 
 
-def _shortened(text: str, width: int) -> str:
-    text = "".join(each if each.isprintable() else "?" for each in text.replace("\n", " "))
-    return text if len(text) <= width else text[: max(1, width - 1)] + "…"
+def _shortened(command: str, look: Look) -> str:
+    text = "".join(each if each.isprintable() else " " for each in command)
+    if not look.has_blocks:
+        text = text.encode("ascii", "replace").decode()
+    room = max(10, look.width - len("fedsight monitor: "))
+    ellipsis = "…" if look.has_blocks else "..."
+    return text if len(text) <= room else text[: room - len(ellipsis)] + ellipsis
 
 
 def _bold(text: str, look: Look) -> str:
