@@ -147,7 +147,17 @@ def test_a_process_that_is_not_there_is_said_so():
         NetworkProbe(Target(process.pid))
 
 
-def test_through_psutil(monkeypatch):
+@linux
+def test_a_process_that_ends_is_said_so(start_program):
+    program = start_program()
+    probe = NetworkProbe(Target(program.pid))
+    program.end()
+    with pytest.raises(ProcessLookupError):
+        probe.read({})
+    probe.close()
+
+
+def test_through_psutil():
     probe = NetworkProbe(Target(os.getpid()), is_procfs=False)
     values: dict[str, float] = {}
     probe.read(values)

@@ -68,11 +68,13 @@ class NetworkProbe:
     ) -> None:
         self._bits = counter_bits
         self._interfaces: dict[str, _Interface] = {}
-        self._file = -1
+        self._file = self._process_file = -1
         if is_procfs:
             try:
+                self._process_file = os.open(f"/proc/{target.pid}/statm", os.O_RDONLY)
                 self._file = os.open(f"/proc/{target.pid}/net/dev", os.O_RDONLY)
             except FileNotFoundError as error:
+                self.close()
                 if not Path(f"/proc/{target.pid}").exists():
                     raise ProcessLookupError(errno.ESRCH, f"There is no process {target.pid}") from error
                 raise Unavailable(f"This kernel has no {error.filename}.") from error
@@ -81,6 +83,8 @@ class NetworkProbe:
 
     def read(self, values: dict[str, float]) -> None:
         """Bytes since the start; an interface that went keeps its last, one that came starts at 0."""
+        if self._process_file >= 0:
+            os.pread(self._process_file, 1, 0)  # the namespace outlives the process: this raises when that is gone
         now = self._counters()
         for name, (received, sent) in now.items():
             interface = self._interfaces.get(name)
@@ -95,10 +99,11 @@ class NetworkProbe:
             values[interface.transmit_key] = interface.num_sent.total
 
     def close(self) -> None:
-        """Let go of the file."""
-        if self._file >= 0:
-            os.close(self._file)
-            self._file = -1
+        """Let go of the files."""
+        for file in (self._file, self._process_file):
+            if file >= 0:
+                os.close(file)
+        self._file = self._process_file = -1
 
     def _counters(self) -> dict[str, tuple[int, int]]:
         """Received and sent bytes as the kernel has them, of interfaces that have ever carried any."""
