@@ -30,6 +30,7 @@ from fedsight.events import (
     RunStart,
     ServerInfo,
     Text,
+    decode_block,
 )
 from recorded import events, of_type
 
@@ -131,6 +132,8 @@ def test_what_is_missing_is_absent(tmp_path: Path) -> None:
         (Decimal("0.5"), 0.5),
         (True, 1.0),
         (10**30, 1e30),
+        (-(10**400), -math.inf),
+        pytest.param(10**5000, math.inf, id="an integer without a text"),
         (math.inf, math.inf),
     ],
 )
@@ -391,6 +394,26 @@ def test_a_second_init_finishes_the_first(tmp_path: Path) -> None:
     fedsight.init(runs_dir=tmp_path, verbose=False)
     assert first.status == "finished"
     fedsight.finish()
+
+
+class _Unspeakable:
+    def __repr__(self) -> str:
+        raise RuntimeError("no")
+
+
+def test_what_has_no_text_never_stops_the_training(tmp_path: Path) -> None:
+    huge, unspeakable = 10**5000, _Unspeakable()
+    with a_run(tmp_path, config={"huge": huge, "object": unspeakable}) as run:
+        run.log_client_update("a", 0, city=unspeakable, custom=unspeakable, more={"n": huge})
+        run.log_round(0, auc=huge, algorithm_metadata={"n": huge})
+        run.log_dropout(0, "a", reason=unspeakable)  # type: ignore[arg-type]
+        run.log_checkpoint(0, tmp_path / "missing", n=huge)
+        run.log_metric("loss", huge, step=0)
+        run.log_text(unspeakable)  # type: ignore[arg-type]
+    block = decode_block(run.path.read_bytes(), 0)
+    assert not block.bad
+    (update,) = [event for event in block.events if isinstance(event, ClientUpdate)]
+    assert update.city == "<_Unspeakable: RuntimeError>"
 
 
 def test_a_run_in_a_read_only_folder_trains_on(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -57,6 +57,15 @@ def test_what_nobody_reported_is_unknown_and_nan_poisons_nothing() -> None:
     assert summary.global_accuracy is None
 
 
+def test_a_sum_beyond_the_largest_float_is_infinite() -> None:
+    summary = summarize(
+        [update(name, bytes_sent=1.7e308, bytes_received=-1.7e308, gradient_norm=norm)
+         for name, norm in (("a", 1.7e308), ("b", -1.7e308), ("c", 1.7e308))]
+    )[0]  # fmt: skip
+    assert (summary.total_bytes_up, summary.total_bytes_down) == (math.inf, -math.inf)
+    assert summary.gradient_norm_dispersion == math.inf
+
+
 def test_a_late_update_lands_in_its_own_round() -> None:
     rounds = summarize([RoundEnd(ts=1.0, round=0), update("a", 0), update("b", 1)])
     assert (rounds[0].num_late, rounds[0].num_completed, rounds[1].num_late) == (1, 1, 0)

@@ -24,6 +24,7 @@ logger = logging.getLogger("fedsight")
 LARGEST_ROUND = (1 << 53) - 1
 """Beyond it, a browser could not tell two rounds apart."""
 
+_LARGEST_INT = 1 << 63
 _LONGEST_TEXT = 10_000
 _LARGEST_LIST = 10_000
 _DEEPEST = 50
@@ -70,9 +71,9 @@ def round_of(value: Any, field: str = "round") -> int:
 def number_of(value: Any) -> float | int | None:
     """`value` as a number where its meaning is plain, else None."""
     value = _scalar(value)
-    if isinstance(value, bool):
-        return int(value)
-    if isinstance(value, (int, float)):
+    if isinstance(value, int):
+        return _in_range(int(value))
+    if isinstance(value, float):
         return value
     if isinstance(value, (str, bytes)) or hasattr(value, "__float__"):
         try:
@@ -94,14 +95,22 @@ def _scalar(value: Any) -> Any:
         return value
 
 
+def text_of(value: Any) -> str:
+    """`value` as text; where its own `str` fails, what can be said of it."""
+    try:
+        return str(value)
+    except Exception:
+        return _shown(value)
+
+
 def plain_json(value: Any, depth: int = 0) -> Any:
     """`value` as something that has a JSON form; what has none, or is nested too deep, becomes its `repr`."""
     if depth > _DEEPEST:
-        return repr(value)[:_LONGEST_TEXT]
+        return _shown(value)
     if value is None or type(value) in (bool, float):
         return value
     if type(value) is int:
-        return value if -(1 << 63) <= value < 1 << 64 else str(value)
+        return value if -(1 << 63) <= value < 1 << 64 else _shown(value)
     if isinstance(value, str):
         return value.encode("utf-8", "replace").decode()
     if isinstance(value, dict):
@@ -114,7 +123,15 @@ def plain_json(value: Any, depth: int = 0) -> Any:
     tolist = getattr(value, "tolist", None)
     if tolist is not None and getattr(value, "size", _LARGEST_LIST + 1) <= _LARGEST_LIST:
         return plain_json(tolist(), depth + 1)
-    return repr(value)[:_LONGEST_TEXT]
+    return _shown(value)
+
+
+def _shown(value: Any) -> str:
+    """Its `repr`, as far as it has one: an integer of more than 4,300 digits has none, and anybody's may fail."""
+    try:
+        return repr(value)[:_LONGEST_TEXT].encode("utf-8", "replace").decode()
+    except Exception as error:
+        return f"<{type(value).__qualname__}: {type(error).__name__}>"
 
 
 def mapping_of(value: Any, field: str) -> dict[str, Any] | None:
@@ -159,7 +176,7 @@ def sort_fields(
     for name, value in fields.items():
         kind = type(value)
         # The two usual cases, before anything that costs more.
-        if kind is float or kind is int:
+        if kind is float or (kind is int and -_LARGEST_INT < value < _LARGEST_INT):
             if name in numbers:
                 known[name] = value
                 continue
@@ -169,7 +186,7 @@ def sort_fields(
         if value is None:
             continue
         if name in texts:
-            known[name] = str(value)
+            known[name] = text_of(value)
             continue
         number = _number_for(name, value, is_known=name in numbers)
         if number is None:
@@ -198,9 +215,14 @@ def repair(event: Event) -> None:
         if name == "metrics" and value:
             setattr(event, name, {plain_json(key): _as_float(number) for key, number in value.items()})
         elif isinstance(value, int) and not isinstance(value, bool):
-            setattr(event, name, value if abs(value) < 1 << 63 else _as_float(value))
+            setattr(event, name, _in_range(value))
         elif value is not None:
             setattr(event, name, plain_json(value))
+
+
+def _in_range(number: int) -> int | float:
+    """An integer beyond 64 bits as a float: not every reader takes it otherwise."""
+    return number if -_LARGEST_INT < number < _LARGEST_INT else _as_float(number)
 
 
 def _as_float(number: float) -> float:

@@ -46,6 +46,7 @@ from fedsight.fields import (
     repair,
     round_of,
     sort_fields,
+    text_of,
 )
 from fedsight.journal import JournalWriter, Recovery, closing_lines, journal_path
 from fedsight.journal.writer import Durability, JournalExists
@@ -364,7 +365,7 @@ class Run:
                 event=event,
                 client_id=client_id,
                 round=round_of(round_),
-                reason=None if reason is None else str(reason),
+                reason=None if reason is None else text_of(reason),
             )
         )
 
@@ -412,7 +413,7 @@ class Run:
     def log_text(self, text: str, round: int | None = None) -> None:
         """A note, to be read beside the run."""
         number = None if round is None else round_of(round)
-        self._record(Text(ts=time.time(), text=str(text), round=number, client_id=self.client_id))
+        self._record(Text(ts=time.time(), text=text_of(text), round=number, client_id=self.client_id))
 
     # ── what it costs ─────────────────────────────────────────────────────────────────────────
 

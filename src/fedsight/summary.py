@@ -8,7 +8,7 @@ The store works the same figures out in columns; a test holds the two against ea
 - Selected: what `log_round` or `round_start` said; unknown otherwise. Participation is completed by
   selected, or by the clients that were heard of where nobody said who was selected.
 - Sums, means and the standard deviation of gradient norms (sample, n - 1) are over the finite
-  values that were reported, and None where there are none.
+  values that were reported, and None where there are none. What is beyond the largest float is infinite.
 - Late: clients whose first update arrived after the round's end. A round that starts again (a
   training that was resumed) is open again.
 - Bytes per client: the total up by those who completed.
@@ -222,7 +222,7 @@ def _finished(state: _Round) -> RoundSummary:
     summary.total_bytes_down = _sum(update.bytes_received for update in updates)
     norms = _finite(update.gradient_norm for update in updates)
     if len(norms) > 1:
-        summary.gradient_norm_dispersion = statistics.stdev(norms)
+        summary.gradient_norm_dispersion = _dispersion(norms)
     if staleness := [update.staleness for update in updates if update.staleness is not None]:
         summary.mean_staleness = statistics.fmean(staleness)
         summary.max_staleness = max(staleness)
@@ -284,4 +284,14 @@ def _finite(values: Iterable[float | None]) -> list[float]:
 
 def _sum(values: Iterable[float | None]) -> float | None:
     finite = _finite(values)
-    return math.fsum(finite) if finite else None
+    try:
+        return math.fsum(finite) if finite else None
+    except OverflowError:  # beyond the largest float
+        return sum(finite)
+
+
+def _dispersion(norms: Sequence[float]) -> float:
+    try:
+        return statistics.stdev(norms)
+    except OverflowError:
+        return math.inf
