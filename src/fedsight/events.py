@@ -196,6 +196,44 @@ class Sample(Event, tag="sample"):
     metrics: dict[str, float]
 
 
+class Topology(Event, tag="topology"):
+    """A network as one source saw it at one instant.
+
+    devices, links, hosts: objects with at least `id`; a link also has `src`, `dst` (`{"device", "port"}`) and `up`.
+    """
+
+    source: str
+    devices: list[dict[str, Any]] = []
+    links: list[dict[str, Any]] = []
+    hosts: list[dict[str, Any]] = []
+
+
+class Policy(Event, tag="policy"):
+    """What a policy engine decided, noticed or scored. `id` is the engine's own, `type` such as "decision" or "violation"."""
+
+    type: str
+    source: str | None = None
+    id: str | None = None
+    component: str | None = None
+    client_id: str | None = None
+    policy_id: str | None = None
+    action: str | None = None
+    result: str | None = None
+    reason: str | None = None
+    trust_score: float | None = None
+    metrics: dict[str, float] | None = None
+
+
+class SourceState(Event, tag="source_state"):
+    """How a source does. `cursor` is what its next poll goes on from: it stands with the events that the last one gave."""
+
+    source: str
+    type: str
+    state: Literal["up", "down", "stale"]
+    error: str | None = None
+    cursor: dict[str, Any] | None = None
+
+
 class Log(Event, tag="log"):
     """Something that Fedsight itself has to say: started, stopped, recovered, cut, not recorded."""
 
@@ -226,6 +264,9 @@ AnyEvent: TypeAlias = (
     | Text
     | Checkpoint
     | Sample
+    | Topology
+    | Policy
+    | SourceState
     | Log
 )
 
@@ -244,7 +285,7 @@ class BadLine(msgspec.Struct):
 
 _encode = msgspec.json.Encoder().encode
 
-_FREE_FORM = {"extra", "config", "algorithm_metadata", "metadata"}
+_FREE_FORM = {"extra", "config", "algorithm_metadata", "metadata", "cursor", "devices", "links", "hosts"}
 
 
 def encode(event: Event) -> bytes:

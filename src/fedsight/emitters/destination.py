@@ -6,7 +6,7 @@ and retries: that is `Following`'s part.
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Protocol
+from typing import Any, Protocol
 
 import msgspec
 
@@ -73,8 +73,9 @@ class Batch(msgspec.Struct):
 class Destination(Protocol):
     """A product to deliver to. All calls come from one thread; each may raise, and is then called again."""
 
-    name: ClassVar[str]
-    """Its word on the command line and in messages: "mlflow"."""
+    @property
+    def name(self) -> str:
+        """Its word on the command line and in messages: "mlflow"."""
 
     def identity(self) -> str:
         """Which store it delivers to, without secrets; the saved offset belongs to (journal, identity)."""
