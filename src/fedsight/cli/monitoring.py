@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import logging
 import os
-import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,6 +16,8 @@ from fedsight.errors import FedsightError
 if TYPE_CHECKING:
     from fedsight.monitor.command import Watched, WatchOptions
     from fedsight.monitor.report import Look
+
+logger = logging.getLogger("fedsight")
 
 INTERVAL_SEC = 0.5
 CANNOT_MONITOR = 125
@@ -50,7 +52,7 @@ def main(arguments: Sequence[str]) -> None:
     try:
         status = _monitor(given, command)
     except FedsightError as error:
-        sys.stderr.write(f"fedsight: {error}\n")
+        logger.error("fedsight: %s", error)  # noqa: TRY400 - a mistake, and no fault
         status = getattr(error, "exit_status", CANNOT_MONITOR if command else 1)
     sys.exit(status)
 
@@ -127,15 +129,18 @@ def _monitor(given: argparse.Namespace, command: list[str]) -> int:
         name=given.name,
     )
     watching = commands.run_command(command, options) if command else commands.watch_pid(given.pid, options)
-    if given.pid is not None and sys.stderr.isatty():
+    if given.pid is not None and sys.stderr is not None and sys.stderr.isatty():
         sys.stderr.write(f"fedsight: watching process {given.pid} until it ends; Ctrl-C ends the watch.\n")
     with watching as watched:
-        _tell(watched, options, given.json)
+        try:
+            _tell(watched, options, given.json)
+        except Exception:  # a fault of ours must not become the program's exit status
+            logger.exception("fedsight: there is no report")
         return watched.exit_status
 
 
 def _tell(watched: Watched, options: WatchOptions, json_file: str | None) -> None:
-    """Report. What can't be written is said, and changes nothing of the program's exit status."""
+    """Report to where it was asked for."""
     from fedsight.monitor.account import account
 
     is_kept = options.output is not None or options.collector is not None
@@ -143,19 +148,18 @@ def _tell(watched: Watched, options: WatchOptions, json_file: str | None) -> Non
     if json_file is not None:
         import msgspec
 
-        document = msgspec.json.format(msgspec.json.encode(account(watched, _JSON_POINTS, journal)), indent=2) + b"\n"
+        document = msgspec.json.format(msgspec.json.encode(account(watched, _JSON_POINTS, journal)), indent=2)
         try:
-            if json_file == _STDOUT:
-                os.write(1, document)
-            else:
-                Path(json_file).write_bytes(document)
+            with open(1 if json_file == _STDOUT else json_file, "wb", closefd=json_file != _STDOUT) as file:
+                file.write(document + b"\n")
         except OSError as error:
-            sys.stderr.write(f"fedsight: the JSON can't be written to {json_file}: {error.strerror}\n")
-    if json_file != _STDOUT:
+            place = "standard output" if json_file == _STDOUT else json_file
+            logger.warning("fedsight: the JSON can't be written to %s: %s", place, error.strerror)
+    if json_file != _STDOUT and sys.stderr is not None:
         from fedsight.monitor.report import report
 
         look = _look()
-        with contextlib.suppress(OSError, ValueError):  # a closed terminal is no reason to fail
+        with contextlib.suppress(OSError):  # a closed terminal is no reason to fail
             sys.stderr.write(report(account(watched, look.num_points, journal), look))
             sys.stderr.flush()
 
@@ -163,14 +167,14 @@ def _tell(watched: Watched, options: WatchOptions, json_file: str | None) -> Non
 def _look() -> Look:
     from fedsight.monitor.report import Look
 
-    if not sys.stderr.isatty():
-        return Look(width=int(os.environ.get("COLUMNS", 0)) or 80)
-    try:
-        columns = int(os.environ.get("COLUMNS", 0)) or os.get_terminal_size(sys.stderr.fileno()).columns or 80
-    except (OSError, ValueError):
-        columns = shutil.get_terminal_size().columns
+    is_terminal = sys.stderr.isatty()
+    columns = os.environ.get("COLUMNS", "")
+    width = int(columns) if columns.isdecimal() and int(columns) else 80
+    if is_terminal and not columns.isdecimal():
+        with contextlib.suppress(OSError):
+            width = os.get_terminal_size(sys.stderr.fileno()).columns or width
     return Look(
-        width=columns,
-        has_blocks="utf" in (sys.stderr.encoding or "").lower(),
-        has_colour=not os.environ.get("NO_COLOR") and os.environ.get("TERM", "dumb") != "dumb",
+        width=width,
+        has_blocks=is_terminal and "utf" in (sys.stderr.encoding or "").lower(),
+        has_colour=is_terminal and not os.environ.get("NO_COLOR") and os.environ.get("TERM", "dumb") != "dumb",
     )

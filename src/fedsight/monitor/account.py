@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from fedsight.monitor import figures
-from fedsight.monitor.command import Watched
+from fedsight.monitor.command import Watched, printable
 from fedsight.monitor.derived import BYTES_PER_MB
 from fedsight.monitor.figures import Interval, read_window
 from fedsight.monitor.probes.probe import key
@@ -86,7 +86,7 @@ def account(watched: Watched, num_points: int, journal: Path | None) -> Account:
     user_sec = last.get(key("process.cpu.time", cpu_mode="user"))
     system_sec = last.get(key("process.cpu.time", cpu_mode="system"))
     return Account(
-        command=watched.command,
+        command=[printable(each) for each in watched.command],
         pid=watched.pid,
         exit_status=None if usage is None and not watched.has_ended else watched.exit_status,
         signal=None if usage is None else usage.signal,

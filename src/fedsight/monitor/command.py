@@ -243,6 +243,11 @@ def _command_line(pid: int) -> list[str]:
         return []
 
 
+def printable(argument: str) -> str:
+    """An argument as valid Unicode: on Unix it may be any bytes."""
+    return argument.encode("utf-8", "replace").decode()
+
+
 def stop_quietly(monitor: Monitor) -> None:
     """What is the matter with a monitor harms neither the program's exit status nor the report."""
     try:
@@ -258,7 +263,7 @@ def _note_end(monitor: _CommandMonitor, options: WatchOptions, watched: Watched)
     """Say in a journal that stays how it ended. The program's name alone: arguments may hold secrets."""
     if monitor.journal is None or (options.output is None and options.collector is None):
         return
-    name = Path(watched.command[0]).name if watched.command else f"process {watched.pid}"
+    name = Path(printable(watched.command[0])).name if watched.command else f"process {watched.pid}"
     how = f"exit status {watched.exit_status}" if watched.usage is not None else "ended"
     extra = {
         "duration_sec": watched.duration_sec,
@@ -271,9 +276,12 @@ def _note_end(monitor: _CommandMonitor, options: WatchOptions, watched: Watched)
         message=f"{name}: {how if watched.has_ended else 'runs on'} after {watched.duration_sec:.1f} s",
         extra={key: value for key, value in extra.items() if value is not None},
     )
-    writer = JournalWriter(monitor.journal, role="monitor", run_id=None)
-    writer.append(encode(event))
-    writer.close()
+    try:
+        writer = JournalWriter(monitor.journal, role="monitor", run_id=None)
+        writer.append(encode(event))
+        writer.close()
+    except (FedsightError, OSError) as error:
+        logger.warning("fedsight: the journal does not say how it ended: %s", error)
 
 
 def _ship(monitor: _CommandMonitor, options: WatchOptions) -> Shipping | None:

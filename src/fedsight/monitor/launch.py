@@ -62,8 +62,9 @@ class Launched:
         self._old_sigchld = signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         gate_out, self._gate = os.pipe()
         self._told, tell = os.pipe()
-        sys.stdout.flush()
-        sys.stderr.flush()
+        for stream in (sys.stdout, sys.stderr):
+            if stream is not None:  # it was started with it closed
+                stream.flush()
         self.pid = os.fork()
         if self.pid == 0:
             self._become(program, gate_out, tell)
