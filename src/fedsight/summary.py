@@ -220,9 +220,7 @@ def _finished(state: _Round) -> RoundSummary:
     summary.num_late = sum(client.late for client in clients)
     summary.total_bytes_up = _sum(update.bytes_sent for update in updates)
     summary.total_bytes_down = _sum(update.bytes_received for update in updates)
-    norms = _finite(update.gradient_norm for update in updates)
-    if len(norms) > 1:
-        summary.gradient_norm_dispersion = _dispersion(norms)
+    summary.gradient_norm_dispersion = dispersion(update.gradient_norm for update in updates)
     if staleness := [update.staleness for update in updates if update.staleness is not None]:
         summary.mean_staleness = statistics.fmean(staleness)
         summary.max_staleness = max(staleness)
@@ -274,6 +272,15 @@ def bytes_per_client(total_bytes_up: float | None, num_completed: int) -> float 
     return total_bytes_up / num_completed if total_bytes_up is not None and num_completed > 0 else None
 
 
+def dispersion(norms: Iterable[float | None]) -> float | None:
+    """The sample standard deviation of the finite ones, None for fewer than two."""
+    finite = _finite(norms)
+    try:
+        return statistics.stdev(finite) if len(finite) > 1 else None
+    except OverflowError:
+        return math.inf
+
+
 def _has(client: _Client, status: str, by_event: bool) -> bool:
     return by_event or (client.update is not None and client.update.status == status)
 
@@ -288,10 +295,3 @@ def _sum(values: Iterable[float | None]) -> float | None:
         return math.fsum(finite) if finite else None
     except OverflowError:  # beyond the largest float
         return sum(finite)
-
-
-def _dispersion(norms: Sequence[float]) -> float:
-    try:
-        return statistics.stdev(norms)
-    except OverflowError:
-        return math.inf

@@ -11,6 +11,7 @@ import pytest
 
 import fedsight
 from fedsight.errors import JournalError
+from fedsight.events import ClientUpdate
 from fedsight.imports.hivewatch import import_file
 from fedsight.map import (
     build_map_metadata_from_events,
@@ -93,6 +94,13 @@ def test_it_is_valid_json_with_nan_in_it_and_custom_fields_beside_the_contracts(
         "client_id": "a", "round": 0, "gradient_norm": "NaN", "temperature_c": 61.5, "note": "hot", "status": "active",
     }  # fmt: skip
     assert second["num_samples"] == 5
+
+
+def test_gradient_norms_of_any_size_have_a_dispersion() -> None:
+    events = [ClientUpdate(ts=1.0, client_id=name, round=0, gradient_norm=norm)
+              for name, norm in (("a", 1.7e308), ("b", -1.7e308), ("c", 1.7e308))]  # fmt: skip
+    (round_,) = build_rounds_from_events(events)
+    assert round_["dispersion"] == round_["divergence"] == math.inf
 
 
 def test_sites_own_journals_are_taken_in_and_the_servers_word_counts_over_theirs(tmp_path: Path) -> None:

@@ -11,9 +11,7 @@ that status there (HiveWatch's round_end sets it back to "active").
 from __future__ import annotations
 
 import json
-import math
 import os
-import statistics
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -26,6 +24,7 @@ from fedsight.events import AnyEvent, Event, UnknownEvent, decode_block
 from fedsight.journal import JournalReader, quote_id, read_header
 from fedsight.journal.names import is_first_segment
 from fedsight.map.form import JsonObject, in_hivewatch_form, to_json
+from fedsight.summary import dispersion
 
 SCHEMA_VERSION = 1
 
@@ -236,22 +235,16 @@ def _unpack(packed: bytes) -> _Round:
 
 def _round_object(number: int, round_: _Round) -> JsonObject:
     figures = round_.figures
-    dispersion = figures.get("gradient_norm_dispersion", figures.get("gradient_divergence"))
-    if dispersion is None:
-        dispersion = _dispersion(round_.clients.values())
+    spread = figures.get("gradient_norm_dispersion", figures.get("gradient_divergence"))
+    if spread is None:
+        norms = (record.get("gradient_norm") for record in round_.clients.values())
+        spread = dispersion(norm for norm in norms if isinstance(norm, (int, float)))
     return {
         "round": number,
         "globalAcc": figures.get("global_accuracy"),
         "globalLoss": figures.get("global_loss"),
         "duration": figures.get("round_duration_sec"),
-        "dispersion": dispersion,
-        "divergence": dispersion,
+        "dispersion": spread,
+        "divergence": spread,
         "clients": list(round_.clients.values()),
     }
-
-
-def _dispersion(records: Iterable[JsonObject]) -> float | None:
-    """The sample standard deviation of the finite gradient norms, None for fewer than two."""
-    norms = [norm for record in records if isinstance(norm := record.get("gradient_norm"), (int, float))]
-    finite = [norm for norm in norms if math.isfinite(norm)]
-    return statistics.stdev(finite) if len(finite) > 1 else None
