@@ -417,21 +417,28 @@ class Run:
 
     # ── what it costs ─────────────────────────────────────────────────────────────────────────
 
-    def monitor(self, interval: float = 1.0, *, form: FormName = "process", probes: Sequence[str] = ()) -> RunMonitor:
+    def monitor(
+        self, interval: float | None = None, *, form: FormName | None = None, probes: Sequence[str] = ()
+    ) -> RunMonitor:
         """Measure this process and its children from now on, until the run ends.
 
-        The samples go to a journal of their own, `<run_id>[.<client_id>].monitor.jsonl` beside the
-        run's, and with it to the run's collectors. interval: seconds between readings. form:
-        "process" (a child process measures) or "thread". probes: further ones, as `fedsight probes` lists them.
+        Where the run is monitored already, this gives its monitor, and takes no parameters. The
+        samples go to a journal of their own, `<run_id>[.<client_id>].monitor.jsonl` beside the
+        run's, and with it to the run's collectors. interval: seconds between readings (default 1).
+        form: "process" (default: a child process measures) or "thread". probes: further ones, as `fedsight probes` lists them.
 
-        Raises `UsageError` for what can't be meant, and where the run is monitored already. What
-        else is in the way of measuring is said once, and the run goes on without.
+        Raises `UsageError` for what can't be meant. What else is in the way of measuring is said
+        once, and the run goes on without.
         """
+        given = {"interval": interval, "form": form, "probes": probes or None}
+        options = {name: value for name, value in given.items() if value is not None}
+        if self._monitor is not None and (self.status is not None or self._monitor.status == "running"):
+            if options:
+                raise UsageError("monitor", f"Run {self.run_id!r} is monitored already; monitor() gives its monitor.")
+            return self._monitor
         if self.status is not None:
             raise RunFinished(f"Run {self.run_id!r} has ended ({self.status}): there is nothing left to measure.")
-        if self._monitor is not None and self._monitor.status == "running":
-            raise UsageError("monitor", f"Run {self.run_id!r} is monitored already.")
-        return self._begin_monitor(_monitor_options({"interval": interval, "form": form, "probes": probes}))
+        return self._begin_monitor(_monitor_options(options))
 
     def _begin_monitor(self, options: MonitorOptions) -> RunMonitor:
         from fedsight.monitor.with_run import RunMonitor, collectors

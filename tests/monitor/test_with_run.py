@@ -150,10 +150,17 @@ def test_what_can_not_be_meant_is_refused_before_anything_is_recorded(tmp_path: 
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_second_monitor_and_one_after_the_end_are_refused(tmp_path: Path) -> None:
-    run = a_run(tmp_path, monitor={"form": "thread"})
-    with pytest.raises(UsageError, match="monitored already"):
-        run.monitor()
+def test_a_run_has_one_monitor(tmp_path: Path) -> None:
+    with a_run(tmp_path, monitor={"form": "thread"}) as run:
+        monitor = run.monitor()
+        with pytest.raises(UsageError, match="monitored already"):
+            run.monitor(interval=2)
+    assert run.monitor() is monitor
+    assert monitor.status == "stopped"
+
+
+def test_there_is_none_to_be_had_after_the_end(tmp_path: Path) -> None:
+    run = a_run(tmp_path)
     run.finish()
     with pytest.raises(RunFinished):
         run.monitor()

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("fedsight")
 
 INTERVAL_SEC = 1.0
-"""Between readings, where nothing is said: below 1/5000 of a core, and about 5 MB an hour of journal."""
+"""Between readings, where nothing is said: some 1/2000 of a core, and 5 MB an hour of journal."""
 
 
 class MonitorOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
