@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -64,6 +65,22 @@ def test_another_process_delivers_the_run_and_ends(tmp_path: Path) -> None:
     assert note.event == "delivered"
     with pytest.raises(ProcessLookupError):
         os.kill(told(out)[0]["pid"], 0)
+
+
+def test_the_child_ends_without_a_sound_while_its_input_is_open(tmp_path: Path) -> None:
+    run = Run("exp", runs_dir=tmp_path, verbose=False)
+    run.finish()
+    frame = pickle.dumps((sys.path, pickle.dumps(FiledDestination(str(tmp_path / "out")))))
+    asked = json.dumps({"attach": str(run.path)}) + "\n" + json.dumps({"drain": True}) + "\n"
+    command = [sys.executable, "-m", "fedsight.emitters.child"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as child:
+        assert child.stdin is not None
+        assert child.stdout is not None
+        assert child.stderr is not None
+        child.stdin.write(len(frame).to_bytes(8, "big") + frame + asked.encode())
+        child.stdin.flush()
+        assert b'"complete":true' in child.stdout.read()
+        assert (child.wait(30), child.stderr.read()) == (0, b"")
 
 
 def test_a_child_that_dies_is_started_again(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -6,6 +6,7 @@ gone. Standard output: lines of `FromChild`.
 
 from __future__ import annotations
 
+import io
 import logging
 import os
 import pickle
@@ -13,7 +14,6 @@ import queue
 import sys
 import threading
 from pathlib import Path
-from typing import BinaryIO
 
 import msgspec
 
@@ -28,12 +28,12 @@ _LOOK_SEC = 0.2
 def main() -> None:
     """Deliver until the parent says that all is written, or is gone."""
     answers = Answers()
-    frame = sys.stdin.buffer.read(int.from_bytes(sys.stdin.buffer.read(8), "big"))
-    sys.path, pickled = pickle.loads(frame)
+    source = io.FileIO(0, closefd=False)  # a buffer's lock, held by a thread, would keep Python from ending
+    sys.path, pickled = pickle.loads(_read(source, int.from_bytes(_read(source, 8), "big")))
     following = Following(pickle.loads(pickled))
     following.on_change = lambda change, text: answers.write(FromChild(change=(change, text)))
     commands: queue.SimpleQueue[ToChild | None] = queue.SimpleQueue()
-    threading.Thread(target=_listen, args=(sys.stdin.buffer, commands), daemon=True).start()
+    threading.Thread(target=_listen, args=(source, commands), daemon=True).start()
     _serve(following, commands, answers)
 
 
@@ -62,7 +62,17 @@ def _serve(following: Following, commands: queue.SimpleQueue[ToChild | None], an
             answers.write(FromChild(state=state))
 
 
-def _listen(source: BinaryIO, commands: queue.SimpleQueue[ToChild | None]) -> None:
+def _read(source: io.RawIOBase, size: int) -> bytes:
+    data = b""
+    while len(data) < size:
+        part = source.read(size - len(data))
+        if not part:
+            raise EOFError("the parent is gone")
+        data += part
+    return data
+
+
+def _listen(source: io.RawIOBase, commands: queue.SimpleQueue[ToChild | None]) -> None:
     decode = msgspec.json.Decoder(ToChild).decode
     for line in source:
         commands.put(decode(line))
