@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import { ago, bytes, count, duration, formatterOf, integer, megabytes, number, percent, ratio, score, seconds, short, span, title, utc } from '../src/lib/format'
+import { ago, byteRate, bytes, count, duration, formatterOf, integer, joules, megabytes, number, percent, ratio, score, seconds, short, span, title, utc, watts } from '../src/lib/format'
 
 describe('what is not a number', () => {
   it('shows a missing value as a dash, never as 0', () => {
@@ -119,4 +119,10 @@ describe('counts with their noun', () => {
   ])('%s → %s', (value, text) => {
     expect(count(value, 'run')).toBe(text)
   })
+})
+
+it('writes power, energy and rates in the fitting unit', () => {
+  expect([watts(0), watts(0.05), watts(12.5), watts(1800)]).toEqual(['0 W', '50 mW', '12.5 W', '1.80 kW'])
+  expect([joules(3.6e6), byteRate(0), byteRate(2.5e6)]).toEqual(['3.60 MJ', '0 B/s', '2.50 MB/s'])
+  expect([watts(null), joules(null), byteRate(null)]).toEqual(['–', '–', '–'])
 })

@@ -2,7 +2,7 @@
 
 import { decodeRow, decodeSeries, decodeTable } from './decode'
 import { noteServerTime } from './clock.svelte'
-import type { Client, DeadLetter, FedEvent, MetricNames, Round, Rows, Run, RunDetail, Series, StepCurve, Update, WireTable } from './types'
+import type { Client, DeadLetter, FedEvent, MetricNames, Node, Round, Rows, Run, RunDetail, Samples, Series, StepCurve, Update, WireTable } from './types'
 
 /** `away`: nobody answered. `unauthorized`: log in. `not_found`: no such run or client. `refused`: everything else. */
 export type ApiErrorKind = 'away' | 'unauthorized' | 'not_found' | 'refused'
@@ -139,6 +139,15 @@ export const api = {
     const query = { scope: 'step', metric: key, client_id: clientId, max_points: maxPoints }
     const { step, ts, value } = decodeSeries(await call<WireTable>(at(runId, '/series'), query))
     return { step: step ?? [], ts: ts ?? [], value: value ?? [] }
+  },
+
+  nodes: (query: Query, most = 20_000) => all<Node>('/nodes', query, most),
+
+  /** Of a run's client or server, or of a node that belongs to no run. */
+  async samples(node: Pick<Node, 'node' | 'run_id' | 'client_id'>, query: Query): Promise<Samples> {
+    const path = node.run_id === null ? '/samples' : at(node.run_id, '/samples')
+    const { ts, ...values } = decodeSeries(await call<WireTable>(path, { ...query, node: node.node, client_id: node.client_id }))
+    return { ...values, ts: ts as number[] }
   },
 
   metrics: (runId: string) => call<MetricNames & { as_of: string }>(at(runId, '/metrics')),

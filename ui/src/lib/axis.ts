@@ -1,6 +1,6 @@
 /** What a chart's x axis counts. */
 
-import { duration, integer } from './format'
+import { duration, integer, utc } from './format'
 
 export interface Axis {
   /** One place in words, for the readout: "round 12". */
@@ -20,3 +20,11 @@ export const ROUNDS: Axis = { place: (at) => `round ${integer(at)}`, tick: (at) 
 export const STEPS: Axis = { place: (at) => `step ${integer(at)}`, tick: (at) => integer(at), ticks: WHOLE, space: 56 }
 /** Seconds since the first value: for points that were logged without a step. */
 export const ELAPSED: Axis = { place: (at) => `${duration(at)} in`, tick: (at) => duration(at), ticks: SECONDS, space: 90 }
+/** Epoch seconds, in UTC. A tick at midnight tells the date. */
+export const TIMES: Axis = { place: utc, tick: timeTick, ticks: SECONDS, space: 72 }
+
+function timeTick(at: number): string {
+  const text = utc(at)
+  if (at % 86400 === 0) return text.slice(5, 10)
+  return text.slice(11, at % 60 === 0 ? 16 : 19)
+}

@@ -7,11 +7,11 @@ const SPELLED: Record<string, number> = { NaN: NaN, Infinity: Infinity, '-Infini
 /** Columns whose strings are text, whatever they look like: a client may be called "NaN". */
 const TEXT = new Set([
   'run_id', 'project', 'algorithm', 'framework', 'state', 'error', 'client_id', 'status', 'city', 'country',
-  'kind', 'event', 'message', 'journal', 'reason', 'role',
+  'kind', 'event', 'message', 'journal', 'reason', 'role', 'node',
 ])
 const NUMBER_MAPS = new Set(['metrics'])
 const NUMBER_LISTS = new Set(['sparkline'])
-const FREE_FORM = new Set(['data', 'extra', 'config', 'tags', 'server'])
+const FREE_FORM = new Set(['data', 'extra', 'config', 'tags', 'server', 'measured'])
 
 /** A number of the wire. Anything that is neither a number nor a spelled-out one is missing. */
 export function decodeNumber(value: unknown): Num {

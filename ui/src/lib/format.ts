@@ -70,6 +70,14 @@ function scaled(value: number, step: number, units: string[]): string {
   return `${size.toFixed(digits)} ${units[unit]}`
 }
 
+/** Watts in; a board's rails are told in milliwatts. */
+export const watts = guarded((value) => (value === 0 ? '0 W' : scaled(value * 1000, 1000, ['mW', 'W', 'kW', 'MW'])))
+
+export const joules = guarded((value) => (value === 0 ? '0 J' : scaled(value * 1000, 1000, ['mJ', 'J', 'kJ', 'MJ', 'GJ'])))
+
+/** Bytes a second. */
+export const byteRate = guarded((value) => `${scaled(value, 1000, ['B', 'kB', 'MB', 'GB', 'TB'])}/s`)
+
 export const seconds = guarded((value) => {
   const size = Math.abs(value)
   if (size === 0) return '0 s'
@@ -160,4 +168,5 @@ const TITLES: Record<string, string> = {
   bytes_received: 'Bytes received',
   train_time_sec: 'Training time',
   network_latency_ms: 'Network latency',
+  energy_j: 'Energy',
 }

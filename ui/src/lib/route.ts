@@ -4,6 +4,8 @@ export type Route =
   | { page: 'runs' }
   | { page: 'run'; runId: string }
   | { page: 'client'; runId: string; clientId: string }
+  | { page: 'machines' }
+  | { page: 'machine'; node: string }
   | { page: 'unknown'; path: string }
 
 /** What page a path stands for. Ids are decoded after the path is split: they may hold slashes. */
@@ -12,6 +14,10 @@ export function parsePath(path: string): Route {
   const ids = parts.map(decode)
   if (parts.length === 0) return { page: 'runs' }
   const [runId, clientId] = [ids[1], ids[3]]
+  if (parts[0] === 'machines') {
+    if (parts.length === 1) return { page: 'machines' }
+    if (parts.length === 2 && ids[1] != null) return { page: 'machine', node: ids[1] }
+  }
   if (parts[0] === 'runs' && runId != null) {
     if (parts.length === 2) return { page: 'run', runId }
     if (parts.length === 4 && parts[2] === 'clients' && clientId != null) return { page: 'client', runId, clientId }
@@ -31,3 +37,5 @@ export const runPath = (runId: string): string => `/runs/${encodeURIComponent(ru
 
 export const clientPath = (runId: string, clientId: string): string =>
   `${runPath(runId)}/clients/${encodeURIComponent(clientId)}`
+
+export const machinePath = (node: string): string => `/machines/${encodeURIComponent(node)}`

@@ -87,6 +87,8 @@ export interface Client extends Contract {
   metrics: Record<string, Num> | null
   /** How sure `lat` and `lng` are: told by the client, or looked up by the name of its city or country. */
   location_precision?: 'given' | 'city' | 'country' | null
+  /** What of the row the client did not tell: its own monitor measured it. */
+  measured?: string[] | null
   /** The last values of local_accuracy, oldest first; only where the list was asked for them. */
   sparkline?: Num[] | null
 }
@@ -101,6 +103,9 @@ export interface Update extends Contract {
   metrics: Record<string, Num> | null
   extra: Record<string, unknown> | null
   late: boolean | null
+  /** What the client's machine used while it trained, as its monitor measured it. */
+  energy_j?: Num
+  measured?: string[] | null
 }
 
 export interface FedEvent {
@@ -169,6 +174,29 @@ export interface StepCurve {
   ts: Num[]
   value: Num[]
 }
+
+/** A machine, or another thing that has samples, as one journal tells of it, with last known values. */
+export interface Node {
+  node: string
+  run_id: string | null
+  client_id: string | null
+  journal: string
+  first_ts: Num
+  last_ts: Num
+  num_samples: Num
+  cpu_pct: Num
+  cpu_cores: Num
+  ram_mb: Num
+  memory_pct: Num
+  gpu_util_pct: Num
+  gpu_vram_mb: Num
+  power_w: Num
+  /** The last value of every key that was measured; only where it was asked for. */
+  metrics?: Record<string, Num> | null
+}
+
+/** What was measured of one node: key → values, in step with `ts`. */
+export type Samples = Record<string, Num[]> & { ts: number[] }
 
 /** Curves over the rounds: column name → values, in step with `round`. */
 export type Series = Record<string, Num[]> & { round: number[] }
