@@ -39,6 +39,30 @@ class Settings(msgspec.Struct, kw_only=True, frozen=True):
     max_queue_mb: int = 32
     max_backlog_mb: int = 512
     memory_limit_mb: int = 256
+    influxdb_url: str | None = None
+    influxdb_host: str | None = None
+    influxdb_port: int = 8086
+    influxdb_database: str = "flopynet_metrics"
+    influxdb_username: str | None = None
+    influxdb_password: str | None = None
+    redis_url: str | None = None
+    redis_host: str | None = None
+    redis_port: int = 6379
+    redis_password: str | None = None
+
+    @property
+    def influxdb(self) -> str | None:
+        """Where the mirror writes to; None (the default): there is no mirror."""
+        if self.influxdb_url is not None or self.influxdb_host is None:
+            return self.influxdb_url
+        return f"http://{_in_url(self.influxdb_host)}:{self.influxdb_port}"
+
+    @property
+    def redis(self) -> str | None:
+        """Where the shared cache is; None (the default): the cache is this process's memory."""
+        if self.redis_url is not None or self.redis_host is None:
+            return self.redis_url
+        return f"redis://{_in_url(self.redis_host)}:{self.redis_port}/0"
 
     @property
     def on_loopback(self) -> bool:
@@ -49,6 +73,10 @@ class Settings(msgspec.Struct, kw_only=True, frozen=True):
     def journals(self) -> Path:
         """The folder that holds the journals."""
         return self.folder / "journals" if self.mode == "serve" else self.folder
+
+
+def _in_url(host: str) -> str:
+    return f"[{host}]" if ":" in host and not host.startswith("[") else host
 
 
 ALLOWED_MB = {
@@ -92,6 +120,7 @@ def serve_settings(
         host=_host(host, environ),
         port=_port("serve", port, environ),
         **_limits(environ),
+        **_services(environ),
     )
 
 
@@ -156,6 +185,32 @@ def _limits(environ: Mapping[str, str]) -> dict[str, Any]:
                 raise UsageError(variable, f"{variable} is {text!r}; allowed: 0 or 1")
             limits[name] = text == "1"
     return limits
+
+
+_SERVICES = (
+    "influxdb_url",
+    "influxdb_host",
+    "influxdb_database",
+    "influxdb_username",
+    "influxdb_password",
+    "redis_url",
+    "redis_host",
+    "redis_password",
+)
+
+
+def _services(environ: Mapping[str, str]) -> dict[str, Any]:
+    """InfluxDB and Redis: nothing is contacted unless a variable names one. FEDSIGHT_REDIS_URL wins over REDIS_URL."""
+    found: dict[str, Any] = {}
+    for name in _SERVICES:
+        if text := environ.get(f"FEDSIGHT_{name.upper()}") or environ.get(name.upper()):
+            found[name] = text
+    for name in ("influxdb_port", "redis_port"):
+        for variable in (f"FEDSIGHT_{name.upper()}", name.upper()):
+            if text := environ.get(variable):
+                found[name] = _whole_number(variable, text, 1, 65535)
+                break
+    return found
 
 
 def _whole_number(variable: str, text: str, least: int, most: int) -> int:
