@@ -183,6 +183,40 @@ def test_a_stopped_program_stops_its_monitor_and_both_go_on(tmp_path: Path) -> N
     assert (process.returncode, out) == (0, "over\n")
 
 
+# ── systems that tell less ────────────────────────────────────────────────────────────────────
+
+LIKE_MACOS = (
+    "import os, signal; del os.waitid, os.pidfd_open, signal.sigwaitinfo\nfrom fedsight.cli import main; main()"
+)
+
+
+@pytest.mark.skipif(not hasattr(os, "pidfd_open"), reason="takes away what only Linux has")
+def test_where_nobody_tells_who_sent_a_signal_and_a_dead_program_is_gone_at_once(tmp_path: Path) -> None:
+    cli = [PYTHON, "-c", LIKE_MACOS, "monitor"]
+    burn = BURN.format(sec=0.3)
+    shown = monitor("--json=cost.json", "--", PYTHON, "-S", "-c", burn + "raise SystemExit(3)", cwd=tmp_path, cli=cli)
+    assert shown.returncode == 3
+    cost = json.loads((tmp_path / "cost.json").read_bytes())
+    assert 0.3 <= cost["cpu_sec"] < 0.4
+    process = subprocess.Popen(
+        [*cli, "--", PYTHON, "-c", COUNTS.format(last="SIGUSR2")],
+        stdout=-1,
+        stderr=-1,
+        text=True,
+        start_new_session=True,
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "ready\n"
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR2):
+        process.send_signal(number)
+    out, _ = process.communicate(timeout=30)
+    assert out == "SIGINT,SIGTERM,SIGUSR2 3\n"
+    typed = on_a_terminal(
+        [*cli, "--", PYTHON, "-c", COUNTS.format(last="SIGINT")], cwd=tmp_path, types_after={"ready": b"\x03"}
+    )
+    assert "SIGINT 1\n" in typed
+
+
 # ── what it has cost ──────────────────────────────────────────────────────────────────────────
 
 TRUTH = """

@@ -136,7 +136,7 @@ def _monitor(given: argparse.Namespace, command: list[str]) -> int:
             _tell(watched, options, given.json)
         except Exception:  # a fault of ours must not become the program's exit status
             logger.exception("fedsight: there is no report")
-        return watched.exit_status
+        return watched.exit_status or 0
 
 
 def _tell(watched: Watched, options: WatchOptions, json_file: str | None) -> None:

@@ -88,7 +88,7 @@ def account(watched: Watched, num_points: int, journal: Path | None) -> Account:
     return Account(
         command=[printable(each) for each in watched.command],
         pid=watched.pid,
-        exit_status=None if usage is None and not watched.has_ended else watched.exit_status,
+        exit_status=watched.exit_status,
         signal=None if usage is None else usage.signal,
         has_ended=watched.has_ended,
         duration_sec=duration_sec,

@@ -54,7 +54,7 @@ class WatchOptions(msgspec.Struct, kw_only=True):
 
 
 class Watched(msgspec.Struct, kw_only=True):
-    """What came of it. `usage` is None for a process that was not started here, or on Windows.
+    """What came of it. `usage` and `exit_status` are None for a process that was not started here, `usage` on Windows.
 
     gate_rss_bytes: a peak of memory that is no higher may be this process's own.
     """
@@ -62,7 +62,7 @@ class Watched(msgspec.Struct, kw_only=True):
     command: list[str]
     pid: int
     duration_sec: float
-    exit_status: int
+    exit_status: int | None
     usage: Usage | None
     window: tuple[Path, int] | None
     metrics: dict[str, bool]
@@ -204,7 +204,7 @@ def watch_pid(pid: int, options: WatchOptions) -> Iterator[Watched]:
         command=command,
         pid=pid,
         duration_sec=duration_sec,
-        exit_status=0,
+        exit_status=None,
         usage=None,
         window=monitor.window,
         metrics=monitor.metrics,
@@ -264,7 +264,7 @@ def _note_end(monitor: _CommandMonitor, options: WatchOptions, watched: Watched)
     if monitor.journal is None or (options.output is None and options.collector is None):
         return
     name = Path(printable(watched.command[0])).name if watched.command else f"process {watched.pid}"
-    how = f"exit status {watched.exit_status}" if watched.usage is not None else "ended"
+    how = f"exit status {watched.exit_status}" if watched.exit_status is not None else "ended"
     extra = {
         "duration_sec": watched.duration_sec,
         **({} if watched.usage is None else msgspec.structs.asdict(watched.usage)),

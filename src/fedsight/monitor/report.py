@@ -96,7 +96,7 @@ def _ending(account: Account) -> tuple[str, str]:
         return "still running", after
     if account.signal is not None:
         return "killed", f"by {account.signal} {after}"
-    if account.num_voluntary_switches is None:  # nobody told how it ended
+    if account.exit_status is None:
         return "ended", after
     return "exit status", f"{account.exit_status} {after}"
 
