@@ -59,3 +59,14 @@ def test_probes_of_other_packages_are_in_the_list_broken_ones_too(tmp_path: Path
 def test_it_needs_the_recorder_alone() -> None:
     bare = "import sys; sys.modules.update(dict.fromkeys(('typer', 'rich', 'duckdb', 'litestar')))"
     assert probes(before=bare).returncode == 0
+
+
+def test_a_reader_who_has_seen_enough_is_no_error() -> None:
+    command = [sys.executable, "-c", "from fedsight.cli import main; main()", "probes", "--json"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert process.stdout is not None
+    assert process.stderr is not None
+    process.stdout.close()
+    with process.stderr:
+        assert process.stderr.read() == b""
+    assert process.wait(20) == 0

@@ -98,7 +98,7 @@ def _parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     parser.add_argument(
         "--json", metavar="FILE",
-        help="instead of the report: JSON to standard output after the program's end, or --json=FILE and the report",
+        help="--json: JSON to standard output, behind the program's, instead of the report; --json=FILE: beside it",
     )  # fmt: skip
     parser.add_argument("-o", "--output", type=Path, metavar="FILE", help="keep the readings: a journal, FILE.jsonl")
     parser.add_argument(

@@ -38,11 +38,16 @@ def main(arguments: Sequence[str]) -> None:
     given = parser.parse_args(arguments)
     found = probe_infos()
     if given.json:
-        sys.stdout.write(msgspec.json.format(msgspec.json.encode(found), indent=2).decode() + "\n")
+        text = msgspec.json.format(msgspec.json.encode(found), indent=2).decode()
     else:
         width = shutil.get_terminal_size((100, 24)).columns
         has_colour = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
-        sys.stdout.write("\n".join(_table(found, max(60, width), has_colour=has_colour)) + "\n")
+        text = "\n".join(_table(found, max(60, width), has_colour=has_colour))
+    try:
+        sys.stdout.write(text + "\n")
+        sys.stdout.flush()
+    except BrokenPipeError:  # whoever read it has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
 
 def probe_infos() -> list[ProbeInfo]:
