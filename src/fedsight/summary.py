@@ -83,6 +83,8 @@ _GIVEN = frozenset(RoundSummary.__struct_fields__) & frozenset(RoundEnd.__struct
 
 
 _KEPT_SHARE = 0.75
+_TICK_SEC = 1e-3
+"""What products' time stamps can tell apart."""
 
 
 class _Client(msgspec.Struct):
@@ -95,6 +97,7 @@ class _Client(msgspec.Struct):
 class _Round(msgspec.Struct):
     summary: RoundSummary
     started_at: float | None = None
+    stamp: float = -math.inf
     clients: dict[str, _Client] = {}
     given: dict[str, Any] = {}
 
@@ -166,6 +169,15 @@ class RoundFold:
         """Whether the round has ended (and did not begin again)."""
         return self._rounds[number].summary.closed
 
+    def revised_at(self, number: int, ts: float) -> float:
+        """When figures that `ts` brought were revised: later than the round's end and all its earlier revisions.
+
+        Journals of one run are read one after the other, so what comes later may have happened before.
+        """
+        state = self._rounds[number]
+        state.stamp = ts if ts > state.stamp else state.stamp + _TICK_SEC
+        return state.stamp
+
     def summary(self, number: int) -> RoundSummary:
         """The round in figures, as of now."""
         return _finished(self._rounds[number])
@@ -186,6 +198,7 @@ def _take_start(state: _Round, event: RoundStart) -> None:
 
 def _take_given(state: _Round, event: RoundEnd) -> None:
     state.summary.closed = True
+    state.stamp = max(state.stamp, event.ts)
     for name in _GIVEN:
         if (value := getattr(event, name)) is not None:
             state.given[name] = value

@@ -355,6 +355,25 @@ def test_what_forked_children_record_is_delivered_by_the_parent(tmp_path: Path) 
 
 
 @pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork.*:DeprecationWarning")
+def test_figures_that_a_childs_journal_revises_are_newer_although_it_was_written_before(tmp_path: Path) -> None:
+    notebook = Notebook()
+    run = a_run(tmp_path, notebook)
+    run.round_start(0)
+    for number in range(2):
+        child = multiprocessing.get_context("fork").Process(target=run.log_client_update, args=(f"child{number}", 0))
+        child.start()
+        child.join(20)
+        assert child.exitcode == 0
+    run.log_round(0)
+    run.finish()
+    lines = [line for line in notebook.lines if line.report is not None]
+    told = [(line.report.ts, line.report.summary.num_completed) for line in lines if line.report is not None]
+    assert [number for _, number in told] == [0, 1, 2]
+    assert told == sorted(set(told)), "the newest figures have the newest time"
+    assert lines[-1].event.ts < lines[0].event.ts, "though the line that brought them is older"
+
+
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork.*:DeprecationWarning")
 def test_a_forked_child_has_nothing_to_wait_for(tmp_path: Path) -> None:
     run = a_run(tmp_path, Notebook())
     pid = os.fork()

@@ -66,7 +66,7 @@ class Batching:
             if number is None:
                 continue
             if isinstance(event, RoundEnd):
-                line.report = self._report(number, was_closed)
+                line.report = self._report(number, event.ts, was_closed)
                 revised.pop(number, None)
             elif isinstance(event, RoundStart):
                 revised.pop(number, None)
@@ -74,7 +74,7 @@ class Batching:
                 revised[number] = line
         for number, line in revised.items():
             if self._is_closed(number):  # else it was let go meanwhile, being very old
-                line.report = self._report(number, True)
+                line.report = self._report(number, self._rounds.revised_at(number, line.event.ts), True)
         return Batch(run=self.run, journal=journal, lines=lines, totals=totals)
 
     def _take(self, event: AnyEvent) -> int | None:
@@ -92,10 +92,10 @@ class Batching:
         except KeyError:
             return False
 
-    def _report(self, number: int, is_revision: bool) -> RoundReport:
+    def _report(self, number: int, ts: float, is_revision: bool) -> RoundReport:
         # Copies: later lines of the same block change the fold's own.
         clients = [msgspec.structs.replace(update) for update in self._rounds.updates(number)]
-        return RoundReport(self._rounds.summary(number), clients, is_revision)
+        return RoundReport(ts, self._rounds.summary(number), clients, is_revision)
 
 
 def split(batch: Batch) -> tuple[Batch, Batch]:

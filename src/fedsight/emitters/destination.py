@@ -17,9 +17,11 @@ from fedsight.summary import RoundSummary
 class RoundReport(msgspec.Struct):
     """A round that ended, or one whose figures changed after its end (`is_revision`).
 
-    clients: one update a client, each the client's last non-null value per field.
+    ts: when these figures came to be, UTC epoch seconds; later than the ones they replace, which the line's own time
+    may not be. clients: one update a client, each the client's last non-null value per field.
     """
 
+    ts: float
     summary: RoundSummary
     clients: list[ClientUpdate]
     is_revision: bool = False

@@ -144,9 +144,9 @@ def _points_of(line: Line, totals: Totals, run: RunInfo, per_client: bool) -> It
     if line.report is not None:
         summary = line.report.summary
         for series, value in known(ROUND_SERIES, summary):
-            yield _Point(series, value, _nanos(event.ts))
+            yield _Point(series, value, _nanos(line.report.ts))
         for name, value in summary.metrics.items():
-            yield _Point(ROUND_METRIC, value, _nanos(event.ts), (("fedsight.metric.name", name),))
+            yield _Point(ROUND_METRIC, value, _nanos(line.report.ts), (("fedsight.metric.name", name),))
     if line.report is not None or isinstance(event, RunEnd) or (is_sites and isinstance(event, ClientUpdate)):
         for series, value in known(COUNTERS, totals):
             yield _Point(series, value, _nanos(event.ts))

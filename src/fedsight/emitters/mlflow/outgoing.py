@@ -105,7 +105,7 @@ class Outgoing:
         else:
             self._take_about_run(line)
         if line.report is not None:
-            self._take_report(line.report, event.ts)
+            self._take_report(line.report)
 
     def commit(self) -> None:
         """All of it is sent."""
@@ -198,9 +198,9 @@ class Outgoing:
         at = event.event if event.round is None else f"{event.event}.round_{event.round}"
         self._tags(_MAIN, {f"{at}.{event.client_id}": event.reason or "unknown"})
 
-    def _take_report(self, report: RoundReport, ts: float) -> None:
+    def _take_report(self, report: RoundReport) -> None:
         for name, value in round_values(report).items():
-            self._point(_MAIN, name, value, ts, report.summary.round)
+            self._point(_MAIN, name, value, report.ts, report.summary.round)
 
     def _take_sample(self, sample: Sample) -> None:
         """A sample belongs to an instant, not to a round: its step is the whole seconds since the run's start."""
