@@ -66,6 +66,32 @@ def test_ctrl_c_in_a_terminal_ends_the_run_as_killed(tmp_path: Path) -> None:
     assert ended(tmp_path) == [("killed", "KeyboardInterrupt")]
 
 
+SLOW = """
+import fedsight, sys, threading
+class Slow:
+    def on_round(self, summary, clients):
+        threading.Event().wait()
+run = fedsight.init(run_id='exp', runs_dir=sys.argv[1], emitters=[Slow()])
+run.log_round(0)
+"""
+
+
+@pytest.mark.parametrize(("ending", "status"), [("run.finish()", -signal.SIGINT), ("", 0)])
+def test_ctrl_c_while_emitters_are_waited_for_ends_the_wait_and_says_what_is_left(
+    tmp_path: Path, ending: str, status: int
+) -> None:
+    process = subprocess.Popen([sys.executable, "-c", SLOW + ending, str(tmp_path)], stderr=subprocess.PIPE, text=True)
+    assert process.stderr is not None
+    while "waiting for it" not in (line := process.stderr.readline()):
+        assert line, "it ended before"
+    process.send_signal(signal.SIGINT)
+    said = process.stderr.read()
+    assert process.wait(20) == status
+    assert f"Deliver the rest with: fedsight sync {tmp_path / 'exp.jsonl'} --to " in said
+    assert "run exp finished" in said
+    assert ("Traceback" in said) == bool(ending)
+
+
 def test_after_a_kill_the_run_has_no_end_and_no_writer(tmp_path: Path) -> None:
     run_script(tmp_path, BEGIN + "import os, signal\nos.kill(os.getpid(), signal.SIGKILL)")
     assert ended(tmp_path) == []

@@ -14,7 +14,6 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Protocol
 
 import msgspec
 
@@ -24,34 +23,28 @@ from fedsight.emitters.trouble import Change, OnChange
 from fedsight.events import Log
 from fedsight.journal import JournalWriter, writer_alive
 from fedsight.journal.names import sibling_paths
+from fedsight.progress import Progress, Say
 
 logger = logging.getLogger("fedsight")
 
 DRAIN_SEC = 30.0
 """How long the end of a run waits for its emitters, where nothing else is said."""
 
-_QUIET_SEC = 1.0
-_PROGRESS_SEC = 3.0
 _LOOK_SEC = 0.2
 _ENDING_SEC = 2.0
 _RESERVE_SEC = 5.0
 """Of that time, what slow emitters leave to those that need the finished journal (a third of it at most)."""
+_INTERRUPTED_SEC = 1.0
+"""What those that need the finished journal get where somebody pressed Ctrl-C."""
 _NOTE_SEC = 60.0
 
 Record = Callable[[Log], None]
 
 
-class Say(Protocol):
-    """Tells the user something in a line; `in_place`: instead of the terminal's present line."""
-
-    def __call__(self, text: str, *, in_place: bool = False) -> None:  # noqa: D102 - the class says it
-        ...
-
-
 class Delivery:
     """Has `emitters` follow a run's journals, of which there are more where the process forks.
 
-    say: tells the user something, in a line.
+    say: tells the user something, in a line. `was_interrupted`: Ctrl-C ended the wait for them.
     """
 
     def __init__(self, emitters: Sequence[Emitter], say: Say) -> None:
@@ -63,6 +56,7 @@ class Delivery:
         self._paths: list[Path] = []
         self._shipped: list[Path] = []
         self._pid = os.getpid()
+        self.was_interrupted = False
         for emitter in self._emitters:
             if hasattr(emitter, "on_change"):
                 emitter.on_change = self._noting(emitter)
@@ -152,7 +146,7 @@ class Delivery:
             left_sec = max(0.0, deadline - time.monotonic())
             complete += self._drain(rest, self._paths, left_sec, min(_ENDING_SEC, left_sec) if is_ending else None)
             rest = [each for each in rest if each not in complete]
-            if not is_ending or time.monotonic() >= deadline:
+            if not is_ending or self.was_interrupted or time.monotonic() >= deadline:
                 break
             tried = [each for each in rest if each.state().failing_since is not None]
             complete += self._delivered_elsewhere(tried, deadline)
@@ -172,6 +166,9 @@ class Delivery:
                 try:
                     if emitter.deliver_elsewhere(self._paths, max(0.0, deadline - time.monotonic())):
                         done.append(emitter)
+                except KeyboardInterrupt:
+                    self.was_interrupted = True
+                    break
                 except Exception:
                     logger.exception("fedsight: the emitter %s failed", type(emitter).__name__)
         return done
@@ -182,32 +179,40 @@ class Delivery:
             self._record = lambda _: None
         rest = [each for each in self._emitters if not _needs_open_journal(each)]
         paths, self._paths, self._shipped = [*self._paths, *self._shipped], [], []
+        if self.was_interrupted:
+            timeout_sec = min(timeout_sec, _INTERRUPTED_SEC)
         self._let_go(rest, self._drain(rest, paths, timeout_sec), paths)
 
     def _drain(
         self, emitters: Sequence[Emitter], paths: Sequence[Path], timeout_sec: float, first_sec: float | None = None
     ) -> list[Emitter]:
-        """Wait for all of them at once, of `timeout_sec` only `first_sec` for now. Those that have everything."""
+        """Wait for all of them at once, of `timeout_sec` only `first_sec` for now. Those that have everything.
+
+        Ctrl-C ends the wait; `was_interrupted` tells of it.
+        """
         deadline = time.monotonic() + timeout_sec
         return_sec = deadline if first_sec is None else time.monotonic() + first_sec
-        progress = _Progress(self._say)
+        progress = Progress(self._say)
         complete: list[Emitter] = []
         waiting = list(emitters)
         wait_sec = 0.0  # first, all are told that the end has come
-        while waiting:
-            left: list[Emitter] = []
-            for emitter in waiting:
-                try:
-                    (complete if emitter.drain(paths, wait_sec / len(waiting)) else left).append(emitter)
-                except Exception:
-                    logger.exception("fedsight: the emitter %s failed", type(emitter).__name__)
-            waiting = left
-            left_sec = return_sec - time.monotonic()
-            if left_sec <= 0:
-                break
-            wait_sec = min(_LOOK_SEC, left_sec)
-            if waiting:
-                progress.show(waiting, paths, deadline - time.monotonic())
+        try:
+            while waiting:
+                left: list[Emitter] = []
+                for emitter in waiting:
+                    try:
+                        (complete if emitter.drain(paths, wait_sec / len(waiting)) else left).append(emitter)
+                    except Exception:
+                        logger.exception("fedsight: the emitter %s failed", type(emitter).__name__)
+                waiting = left
+                left_sec = return_sec - time.monotonic()
+                if left_sec <= 0:
+                    break
+                wait_sec = min(_LOOK_SEC, left_sec)
+                if waiting:
+                    progress.show(waiting, paths, deadline - time.monotonic())
+        except KeyboardInterrupt:
+            self.was_interrupted = True
         progress.end()
         return complete
 
@@ -272,33 +277,3 @@ def _needs_open_journal(emitter: Emitter) -> bool:
     A collector gets the journal itself, so it comes last and gets those lines, too.
     """
     return bool(getattr(emitter, "only_in_its_process", False))
-
-
-class _Progress:
-    """Says every few seconds what is pending; on a terminal, in one line that is written anew."""
-
-    def __init__(self, say: Say) -> None:
-        self._say = say
-        self._next_sec = time.monotonic() + _QUIET_SEC
-        self._is_terminal = sys.stderr is not None and sys.stderr.isatty()
-        self._shown = False
-
-    def show(self, waiting: Sequence[Emitter], paths: Sequence[Path], left_sec: float) -> None:
-        if time.monotonic() < self._next_sec:
-            return
-        parts = []
-        for emitter in waiting:
-            with contextlib.suppress(Exception):  # it is logged when it is let go
-                parts.append(emitter.pending(paths))
-        line = f"{'; '.join(parts)}; waiting for it, {left_sec:.0f} s at most"
-        if self._is_terminal:
-            self._next_sec = time.monotonic() + _QUIET_SEC / 2
-            self._say(line, in_place=True)
-        else:
-            self._next_sec = time.monotonic() + _PROGRESS_SEC
-            self._say(line)
-        self._shown = True
-
-    def end(self) -> None:
-        if self._shown and self._is_terminal:
-            self._say("", in_place=True)

@@ -76,5 +76,7 @@ def _end_open_runs() -> None:
         status, error = status_after(_uncaught)
         try:
             run.finish(status, error, timeout_sec=max(0.0, deadline - time.monotonic()))
+        except KeyboardInterrupt:
+            deadline = time.monotonic()
         except Exception:  # the other runs must end too
             logger.exception("fedsight: run %s could not be ended", run.run_id)

@@ -464,7 +464,7 @@ class Run:
         """End the run and wait, `timeout_sec` at most, until its emitters have delivered everything.
 
         Called again, it does nothing. What could not be delivered is said, with the command that
-        delivers it.
+        delivers it. Ctrl-C ends the wait; `KeyboardInterrupt` is then raised, when that is said.
         """
         if status not in ("finished", "failed", "killed"):
             raise UsageError("status", f"status must be 'finished', 'failed' or 'killed', not {status!r}.")
@@ -504,6 +504,8 @@ class Run:
         if self.client_id is None:
             self._say(f"run {self.run_id} {status} after {took_sec:.1f} s")
         self._say_resources()
+        if self._delivery.was_interrupted:
+            raise KeyboardInterrupt
 
     def __enter__(self) -> Run:
         return self
