@@ -80,13 +80,15 @@ run.log_round(0)
 def test_ctrl_c_while_emitters_are_waited_for_ends_the_wait_and_says_what_is_left(
     tmp_path: Path, ending: str, status: int
 ) -> None:
-    process = subprocess.Popen([sys.executable, "-c", SLOW + ending, str(tmp_path)], stderr=subprocess.PIPE, text=True)
-    assert process.stderr is not None
-    while "waiting for it" not in (line := process.stderr.readline()):
-        assert line, "it ended before"
-    process.send_signal(signal.SIGINT)
-    said = process.stderr.read()
-    assert process.wait(20) == status
+    with subprocess.Popen(
+        [sys.executable, "-c", SLOW + ending, str(tmp_path)], stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stderr is not None
+        while "waiting for it" not in (line := process.stderr.readline()):
+            assert line, "it ended before"
+        process.send_signal(signal.SIGINT)
+        said = process.stderr.read()
+        assert process.wait(20) == status
     assert f"Deliver the rest with: fedsight sync {tmp_path / 'exp.jsonl'} --to " in said
     assert "run exp finished" in said
     assert ("Traceback" in said) == bool(ending)
