@@ -72,22 +72,36 @@ class Hub:
         self._tick.set()
         self._tick = asyncio.Event()
 
+    @property
+    def commit(self) -> int:
+        """The commit of the last tick: what readers may be told up to."""
+        return self._commit
+
+    @property
+    def closing(self) -> bool:
+        """The collector stops; streams end."""
+        return self._closing
+
+    async def ticked(self) -> None:
+        """Wait for the next tick: there may be news, or the end."""
+        await self._tick.wait()
+
     async def subscribe(self, since: str | None, run_id: str | None) -> AsyncIterator[Message]:
         """Messages from `since` (an `as_of`; absent: from now) on, until the collector stops."""
-        cursor = self._cursor(since)
+        cursor = self.position(since)
         if cursor is None:
             cursor = self._commit
-            yield self._plain("reset", cursor)
+            yield self.plain("reset", cursor)
         elif since is None:
             # Says from where on: whoever asked for nothing older can resume from here.
-            yield self._plain("heartbeat", cursor)
+            yield self.plain("heartbeat", cursor)
         heard_at = asyncio.get_running_loop().time()
         while not self._closing:
             tick = self._tick
             if self._commit > cursor:
                 cursor, body = await self._changes(cursor, run_id)
                 if body is not None:
-                    yield self._as_of(cursor), body
+                    yield self.as_of(cursor), body
                     heard_at = asyncio.get_running_loop().time()
                 if self._commit > cursor:
                     # More had changed than one message holds.
@@ -97,10 +111,10 @@ class Hub:
                     tick.wait(), max(0.0, heard_at + HEARTBEAT_SEC - asyncio.get_running_loop().time())
                 )
             except (TimeoutError, asyncio.TimeoutError):
-                yield self._plain("heartbeat", cursor)
+                yield self.plain("heartbeat", cursor)
                 heard_at = asyncio.get_running_loop().time()
 
-    def _cursor(self, since: str | None) -> int | None:
+    def position(self, since: str | None) -> int | None:
         """The commit that a resume token names; None when it is of another store."""
         if since is None:
             return self._commit
@@ -109,11 +123,13 @@ class Hub:
             return None
         return int(match["commit"])
 
-    def _as_of(self, commit: int) -> str:
+    def as_of(self, commit: int) -> str:
+        """The resume token of a commit."""
         return f"{self._store.epoch}-{commit}"
 
-    def _plain(self, kind: str, commit: int) -> Message:
-        as_of = self._as_of(commit)
+    def plain(self, kind: str, commit: int) -> Message:
+        """A message that says nothing but where one is."""
+        as_of = self.as_of(commit)
         return as_of, msgspec.json.encode({"type": kind, "as_of": as_of})
 
     async def _changes(self, since: int, run_id: str | None) -> tuple[int, bytes | None]:
