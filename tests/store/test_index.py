@@ -278,11 +278,11 @@ def test_step_curves_belong_to_the_server_or_to_a_client(store, journal):
 
 def test_unknown_kinds_and_strange_numbers_do_not_stop_the_index(store, journal):
     server = journal().append(Text(ts=1.0, text="ünï \x00 \n code"), update("a", 1 << 60), update("ok"))
-    server.append_line(b'{"kind":"topology","ts":5,"round":99999999999999999999999,"nodes":[1]}')
-    server.append_line(b'{"kind":"topology","ts":1' + b"0" * 400 + b"}")
+    server.append_line(b'{"kind":"gossip","ts":5,"round":99999999999999999999999,"nodes":[1]}')
+    server.append_line(b'{"kind":"gossip","ts":1' + b"0" * 400 + b"}")
     server.append_line(b'{"kind":"text","ts":"NaN","text":"\\ud83d\\ude00"}')
     store.apply([server.receipt()])
-    assert queries.events(store, "run", kind="topology").columns["data"][0]["nodes"] == [1]
+    assert queries.events(store, "run", kind="gossip").columns["data"][0]["nodes"] == [1]
     assert queries.events(store, "run", kind="text").columns["message"] == ["ünï \x00 \n code", "😀"]
     reasons = queries.dead_letters(store).columns["reason"]
     assert [reason.split(":")[0] for reason in reasons] == ["round", "ts"]
