@@ -9,6 +9,7 @@ from fedsight.collector.hub import Hub
 from fedsight.collector.indexer import Indexer
 from fedsight.collector.ingest import Ingest
 from fedsight.collector.journals import Journals
+from fedsight.collector.mirrors.influx import InfluxMirror
 from fedsight.collector.producer import Producers
 from fedsight.collector.settings import MB, Settings
 from fedsight.collector.watch import FolderWatch
@@ -41,22 +42,42 @@ class Parts:
         )
         self.ingest: Ingest | None = None
         self.producers: Producers | None = None
+        self.mirror: InfluxMirror | None = None
         if settings.mode == "serve":
             journals = Journals(settings.journals)
             for copy in journals.all():
                 self.indexer.grown(copy.path, copy.header, copy.length, copy.changed_at or self.started_at)
             self.ingest = Ingest(settings, journals, self.indexer)
             self.producers = Producers(journals, self.indexer)
+            self.mirror = _mirror(settings, journals)
 
     def start(self) -> None:
         """Begin to index and to tell of news. Called in the event loop."""
         self.hub.start()
         self.indexer.start()
+        if self.mirror is not None:
+            self.mirror.start()
 
     def stop(self) -> None:
         """End cleanly: the commit under way is finished, all acknowledged bytes are on disk anyway.
 
         The hub is closed before, in the event loop; this may be called in any thread.
         """
+        if self.mirror is not None:
+            self.mirror.stop()
         self.indexer.stop()
         self.store.close()
+
+
+def _mirror(settings: Settings, journals: Journals) -> InfluxMirror | None:
+    """The mirror in InfluxDB, where one is configured."""
+    if settings.influxdb is None:
+        return None
+    return InfluxMirror(
+        settings.influxdb,
+        settings.influxdb_database,
+        journals,
+        settings.folder / "mirrors" / "influxdb.json",
+        username=settings.influxdb_username,
+        password=settings.influxdb_password,
+    )

@@ -1,0 +1,1 @@
+"""Databases that a site already runs, kept in step with the collector's journals: each mirror is a follower."""
