@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes.util
 import importlib
 from pathlib import Path
 from typing import Any, ClassVar
@@ -11,6 +10,7 @@ from typing import Any, ClassVar
 from fedsight.monitor.probes.probe import MetricInfo, Target, Unavailable, key
 
 _BYTES_PER_MB = 1 << 20
+_DRIVER = Path("/dev/kfd")
 
 
 class AmdGpuProbe:
@@ -85,10 +85,9 @@ def _number(value: Any) -> float | None:
 
 
 def _amdsmi() -> Any:
-    # The package prints and throws KeyError where ROCm's library is missing: so that is looked for first.
-    library = ctypes.util.find_library("amd_smi") or next(Path("/opt").glob("rocm*/lib*/libamd_smi.so*"), None)
-    if library is None:
-        raise Unavailable("ROCm's libamd_smi is not installed")
+    # The package prints and throws KeyError where ROCm is missing: so its driver is looked for first.
+    if not _DRIVER.exists():
+        raise Unavailable(f"no AMD GPU with ROCm's driver ({_DRIVER} is not there)")
     try:
         return importlib.import_module("amdsmi")
     except (ImportError, KeyError, OSError) as error:
