@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import ipaddress
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -17,6 +18,15 @@ MB = 1 << 20
 
 Mode = Literal["serve", "view"]
 DEFAULT_PORT: dict[Mode, int] = {"serve": 8083, "view": 7070}
+
+
+class ConfigValue(msgspec.Struct):
+    """One value in force, as it may be shown (secrets are masked), and where it comes from."""
+
+    key: str
+    value: Any
+    origin: str
+    note: str | None = None
 
 
 class Settings(msgspec.Struct, kw_only=True, frozen=True):
@@ -49,6 +59,14 @@ class Settings(msgspec.Struct, kw_only=True, frozen=True):
     redis_host: str | None = None
     redis_port: int = 6379
     redis_password: str | None = None
+    log_level: str = "warning"
+    collection_interval_sec: float = 5.0
+    source_tables: tuple[dict[str, Any], ...] = ()
+    """What the configuration says of each source, as it stands there."""
+    variables: Mapping[str, str] = {}
+    """The environment with what `.env` and the file add to it: what `env:NAME` in a source is looked up in."""
+    in_force: tuple[ConfigValue, ...] = ()
+    """For people: every value, and where it comes from."""
 
     @property
     def influxdb(self) -> str | None:
@@ -86,6 +104,10 @@ ALLOWED_MB = {
     "max_backlog_mb": (1, 1 << 20),
     "memory_limit_mb": (64, 1 << 20),
 }
+ALLOWED_RATES = {"max_writes_per_sec": (1, 1_000_000), "max_logins_per_min": (1, 10_000)}
+"""Requests of one address."""
+
+_ORIGIN = re.compile(r"https?://(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9.-]+)(:\d{1,5})?")
 
 
 def is_loopback(host: str) -> bool:
@@ -174,7 +196,7 @@ def _port(mode: Mode, given: int | None, environ: Mapping[str, str]) -> int:
 
 def _limits(environ: Mapping[str, str]) -> dict[str, Any]:
     limits: dict[str, Any] = {}
-    for name, (least, most) in ALLOWED_MB.items():
+    for name, (least, most) in {**ALLOWED_MB, **ALLOWED_RATES}.items():
         variable = f"FEDSIGHT_{name.upper()}"
         if text := environ.get(variable):
             limits[name] = _whole_number(variable, text, least, most)
@@ -184,7 +206,20 @@ def _limits(environ: Mapping[str, str]) -> dict[str, Any]:
             if text not in ("0", "1"):
                 raise UsageError(variable, f"{variable} is {text!r}; allowed: 0 or 1")
             limits[name] = text == "1"
+    if text := environ.get("FEDSIGHT_CORS_ORIGINS"):
+        limits["cors_origins"] = _origins("FEDSIGHT_CORS_ORIGINS", text)
     return limits
+
+
+def _origins(variable: str, text: str) -> tuple[str, ...]:
+    """Origins separated by commas or blanks. "*" is none: whoever may read is to be named."""
+    origins = tuple(re.split(r"[,\s]+", text.strip(", \t\n")))
+    for origin in origins:
+        if not _ORIGIN.fullmatch(origin):
+            raise UsageError(
+                variable, f"{variable} names {origin!r}; allowed: origins such as https://grafana.example.org:3000"
+            )
+    return origins
 
 
 _SERVICES = (
