@@ -49,6 +49,9 @@ class Settings(msgspec.Struct, kw_only=True, frozen=True):
     max_queue_mb: int = 32
     max_backlog_mb: int = 512
     memory_limit_mb: int = 256
+    cors_origins: tuple[str, ...] = ()
+    max_writes_per_sec: int = 2000
+    max_logins_per_min: int = 20
     influxdb_url: str | None = None
     influxdb_host: str | None = None
     influxdb_port: int = 8086
