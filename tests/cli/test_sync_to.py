@@ -161,6 +161,15 @@ def test_what_stays_pending_is_said_and_is_a_failure(tmp_path: Path) -> None:
     assert fedsight("sync", "runs", *options, cwd=tmp_path).returncode == 0
 
 
+def test_an_emitter_that_is_slow_is_not_one_that_fails(tmp_path: Path) -> None:
+    path = a_run(tmp_path)
+    out = tmp_path / "out"
+    patience = "import fedsight.cli.emitting as e; e._PATIENCE_SEC = 0.2"
+    done = fedsight("sync", "runs", "--to", "filed:Filed", cwd=tmp_path, code=patience, FILED=str(out), FILED_SLOW="2")
+    assert done.returncode == 0, done.stdout
+    assert len(out.read_text().splitlines()) == len(events(path)) - 2, "all but the header and the note of the delivery"
+
+
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [

@@ -21,6 +21,9 @@ from fedsight.events import JournalHeader, encode
 from fedsight.journal import JournalWriter, closing_lines, list_journals, read_header, writer_alive
 
 _PATIENCE_SEC = 30.0
+"""How long a run's emitter may fail before it is given up."""
+_HANG_SEC = 600.0
+"""How long a call that doesn't fail may take: of a large batch at a slow place."""
 _LOOK_SEC = 0.5
 _PROGRESS_SEC = 3.0
 
@@ -31,7 +34,7 @@ def deliver_to(name: str, options: dict[str, Any], paths: Sequence[Path], say: S
     """Deliver journals, or folders of them, to the emitter `name`, a run after the other. True when it has all.
 
     A journal whose writer is dead and whose run never ended is first ended as killed. Gives up on a
-    run when nothing of it gets through for 30 s.
+    run when nothing of it gets through for 30 s, 10 min where its emitter is at work and doesn't fail.
 
     Raises `UsageError` for journals, emitters and options that there aren't, `MissingExtra` for a
     package that is not installed.
@@ -98,7 +101,7 @@ def _wait_for(emitter: Emitter, family: Sequence[Path], say: Say) -> bool:
         state, now_sec = emitter.state(), time.monotonic()
         if state.delivered_bytes != delivered:
             delivered, progress_sec = state.delivered_bytes, now_sec
-        if now_sec - progress_sec > _PATIENCE_SEC:
+        if now_sec - progress_sec > (_HANG_SEC if state.failing_since is None else _PATIENCE_SEC):
             return False
         if now_sec - said_sec > (_LOOK_SEC if is_terminal else _PROGRESS_SEC):
             said_sec = now_sec
