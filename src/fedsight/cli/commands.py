@@ -91,16 +91,41 @@ def serve(
             min=0, max=65535, help="Port; 0 for any free one. [dim]FEDSIGHT_PORT; default 8083[/]", show_default=False
         ),
     ] = None,
+    config: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="TOML file with settings and sources. [dim]FEDSIGHT_CONFIG; default fedsight.toml, if there[/]",
+            show_default=False,
+        ),
+    ] = None,
+    print_config: Annotated[
+        bool, typer.Option("--print-config", help="Show the configuration in force and where it comes from, and exit.")
+    ] = False,
 ) -> None:
     """Start a collector: it takes journals in, keeps them, and shows them.
 
     The first start makes a token for producers and shows it once. They ship with
     [bold]FEDSIGHT_COLLECTOR[/]=URL and [bold]FEDSIGHT_TOKEN[/]=TOKEN in their environment.
     """
-    from fedsight.cli.running import run
-    from fedsight.collector.settings import serve_settings
+    import logging
 
-    run(serve_settings(data, host=host, port=port), port_was_asked_for=_port_was_asked_for(port))
+    from fedsight.cli.running import run
+    from fedsight.collector.configuration import read_configuration, settings_of, shown
+
+    flags = {"data": None if data is None else str(data), "host": host, "port": None if port is None else str(port)}
+    configuration = read_configuration(config, flags)
+    settings = settings_of(configuration)
+    if print_config:
+        typer.echo(shown(configuration))
+        return
+    for note in configuration.notes:
+        typer.echo(f"fedsight: {note}", err=True)
+    level = settings.log_level.upper()
+    logging.basicConfig(level=level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    # It would tell every question that is asked of a source.
+    logging.getLogger("httpx").setLevel(logging.WARNING)
+    run(settings, port_was_asked_for=configuration.origin("port") != "default")
 
 
 @app.command()

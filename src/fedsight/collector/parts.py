@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 
 from fedsight.collector.access import Access, Tokens
@@ -10,8 +11,15 @@ from fedsight.collector.indexer import Indexer
 from fedsight.collector.ingest import Ingest
 from fedsight.collector.journals import Journals
 from fedsight.collector.mirrors.influx import InfluxMirror
+from fedsight.collector.own_log import OwnLog
 from fedsight.collector.producer import Producers
+from fedsight.collector.rate_limits import RateLimit
 from fedsight.collector.settings import MB, Settings
+from fedsight.collector.sources.config import build
+from fedsight.collector.sources.runner import Sources, Writers
+from fedsight.collector.subscribing import Newsroom
+from fedsight.collector.tickets import Tickets
+from fedsight.collector.together import Together, finish_batches
 from fedsight.collector.watch import FolderWatch
 from fedsight.store import Store
 
@@ -31,9 +39,13 @@ class Parts:
         self.access = Access(
             self.tokens, on_loopback=settings.on_loopback, open_reads=settings.open_reads, open_logs=settings.open_logs
         )
+        self.tickets = Tickets()
+        self.writes = RateLimit(settings.max_writes_per_sec, 2.0)
+        self.logins = RateLimit(settings.max_logins_per_min / 60, 60.0)
         settings.index.parent.mkdir(parents=True, exist_ok=True)
         self.store = Store.open(settings.index, memory_limit_mb=settings.memory_limit_mb)
         self.hub = Hub(self.store)
+        self.newsroom = Newsroom(self.store, self.hub)
         self.indexer = Indexer(
             self.store,
             self.hub.committed,
@@ -42,27 +54,54 @@ class Parts:
         )
         self.ingest: Ingest | None = None
         self.producers: Producers | None = None
+        self.sources = Sources()
+        self.own_log: OwnLog | None = None
         self.mirror: InfluxMirror | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
         if settings.mode == "serve":
+            finish_batches(settings.journals)
             journals = Journals(settings.journals)
             for copy in journals.all():
                 self.indexer.grown(copy.path, copy.header, copy.length, copy.changed_at or self.started_at)
             self.ingest = Ingest(settings, journals, self.indexer)
             self.producers = Producers(journals, self.indexer)
+            writers = Writers(self.producers, Together(journals, self.indexer))
+            self.sources = Sources(
+                build(
+                    settings.source_tables,
+                    interval_sec=settings.collection_interval_sec,
+                    environ=settings.variables,
+                ),
+                journals,
+                writers,
+            )
+            self.own_log = OwnLog(settings, journals, self.producers)
             self.mirror = _mirror(settings, journals)
 
     def start(self) -> None:
         """Begin to index and to tell of news. Called in the event loop."""
         self.hub.start()
         self.indexer.start()
+        self._loop = asyncio.get_running_loop()
+        if self.own_log is not None:
+            self._started = self._loop.create_task(self.own_log.started())
+        self.sources.start()
         if self.mirror is not None:
             self.mirror.start()
+
+    async def _stop_asking(self) -> None:
+        await self.sources.stop()
+        if self.own_log is not None:
+            await self._started
+            await self.own_log.stopped()
 
     def stop(self) -> None:
         """End cleanly: the commit under way is finished, all acknowledged bytes are on disk anyway.
 
-        The hub is closed before, in the event loop; this may be called in any thread.
+        The hub is closed before, in the event loop; this is called in another thread.
         """
+        if self._loop is not None and self._loop.is_running():
+            asyncio.run_coroutine_threadsafe(self._stop_asking(), self._loop).result()
         if self.mirror is not None:
             self.mirror.stop()
         self.indexer.stop()
