@@ -6,6 +6,8 @@ import asyncio
 import time
 
 from fedsight.collector.access import Access, Tokens
+from fedsight.collector.cache import Cache
+from fedsight.collector.fanout import Fanout, SharedNewsroom
 from fedsight.collector.hub import Hub
 from fedsight.collector.indexer import Indexer
 from fedsight.collector.ingest import Ingest
@@ -14,6 +16,7 @@ from fedsight.collector.mirrors.influx import InfluxMirror
 from fedsight.collector.own_log import OwnLog
 from fedsight.collector.producer import Producers
 from fedsight.collector.rate_limits import RateLimit
+from fedsight.collector.redis import RedisLink
 from fedsight.collector.settings import MB, Settings
 from fedsight.collector.sources.config import build
 from fedsight.collector.sources.runner import Sources, Writers
@@ -45,7 +48,14 @@ class Parts:
         settings.index.parent.mkdir(parents=True, exist_ok=True)
         self.store = Store.open(settings.index, memory_limit_mb=settings.memory_limit_mb)
         self.hub = Hub(self.store)
-        self.newsroom = Newsroom(self.store, self.hub)
+        self.redis = RedisLink(settings.redis, settings.redis_password) if settings.redis is not None else None
+        self.cache = Cache(self.redis)
+        self.fanout = Fanout(self.store, self.hub, self.redis, self.cache) if self.redis is not None else None
+        self.newsroom = (
+            Newsroom(self.store, self.hub)
+            if self.fanout is None
+            else SharedNewsroom(self.store, self.hub, self.fanout.others)
+        )
         self.indexer = Indexer(
             self.store,
             self.hub.committed,
@@ -86,10 +96,14 @@ class Parts:
         if self.own_log is not None:
             self._started = self._loop.create_task(self.own_log.started())
         self.sources.start()
+        if self.fanout is not None:
+            self.fanout.start()
         if self.mirror is not None:
             self.mirror.start()
 
     async def _stop_asking(self) -> None:
+        if self.fanout is not None:
+            await self.fanout.stop()
         await self.sources.stop()
         if self.own_log is not None:
             await self._started
