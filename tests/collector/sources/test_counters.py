@@ -83,7 +83,7 @@ def test_after_all_counters_fell_rates_go_on_from_the_new_reading() -> None:
 
 
 def test_a_32_bit_counter_wraps_only_where_that_was_declared() -> None:
-    narrow = RateMeter(wraps_at_bits=32)
+    narrow = RateMeter(is_narrow=True)
     narrow.take("p", {"rx": 2**32 - 100}, 0.0)
     rates = narrow.take("p", {"rx": 100}, 10.0)
     assert rates is not None

@@ -61,6 +61,7 @@ class _Reading(msgspec.Struct):
     at_sec: float
     on_device_clock: bool
     counters: dict[str, int | None]
+    narrow: frozenset[str]
 
 
 class RateMeter:
@@ -68,24 +69,30 @@ class RateMeter:
 
     window_sec: rates are taken over this long, or over the last two readings where that is longer. 0: always the last two.
     refresh_sec: how often the device takes its counters. Equal numbers within that time are the same reading again, not
-    standstill. wraps_at_bits: 32 where counters are known to be that narrow: one that falls has then gone round.
+    standstill. is_narrow: all counters are known to have 32 bits: one that falls has gone round.
     """
 
-    def __init__(self, window_sec: float = 0.0, refresh_sec: float = 0.0, wraps_at_bits: int | None = None) -> None:
+    def __init__(self, window_sec: float = 0.0, refresh_sec: float = 0.0, is_narrow: bool = False) -> None:
         self._window_sec = window_sec
         self._refresh_sec = refresh_sec
-        self._wraps_at: int | None = None if wraps_at_bits is None else 2**wraps_at_bits
+        self._is_narrow = is_narrow
         self._readings: dict[str, deque[_Reading]] = {}
 
     def take(
-        self, key: str, counters: Mapping[str, int | None], now_sec: float, duration_sec: float | None = None
+        self,
+        key: str,
+        counters: Mapping[str, int | None],
+        now_sec: float,
+        duration_sec: float | None = None,
+        narrow: frozenset[str] = frozenset(),
     ) -> Rates | None:
         """Take in a reading; None where nothing can be said: the first one, the same one again, a reset.
 
         now_sec: the poll's monotonic clock. duration_sec: how long the device has counted, by its own clock, which wins.
+        narrow: counters that are known to have 32 bits.
         """
         at_sec = now_sec if duration_sec is None else duration_sec
-        reading = _Reading(at_sec, duration_sec is not None, dict(counters))
+        reading = _Reading(at_sec, duration_sec is not None, dict(counters), narrow)
         past = self._readings.setdefault(key, deque())
         if past and (past[-1].on_device_clock != reading.on_device_clock or at_sec < past[-1].at_sec):
             past.clear()  # the device has begun anew, or counts by another clock: nothing before compares
@@ -109,7 +116,8 @@ class RateMeter:
         interval_sec = last.at_sec - first.at_sec
         per_sec: dict[str, float] = {}
         for name in last.counters:
-            steps = [self._step(a.counters.get(name), b.counters.get(name)) for a, b in pairwise(past)]
+            wraps_at = 2**32 if self._is_narrow or name in last.narrow else None
+            steps = [_step(a.counters.get(name), b.counters.get(name), wraps_at) for a, b in pairwise(past)]
             if all(step is not None for step in steps):
                 per_sec[name] = sum(step for step in steps if step is not None) / interval_sec
         if not per_sec and any(value is not None for value in last.counters.values()):
@@ -119,11 +127,11 @@ class RateMeter:
             return None
         return Rates(interval_sec, per_sec)
 
-    def _step(self, before: int | None, after: int | None) -> int | None:
-        if before is None or after is None:
-            return None
-        if after >= before:
-            return after - before
-        if self._wraps_at is not None and before < self._wraps_at:
-            return after + self._wraps_at - before
+
+def _step(before: int | None, after: int | None, wraps_at: int | None) -> int | None:
+    """From one value to the next; None where one is unknown, or where it fell and can't have gone round."""
+    if before is None or after is None:
         return None
+    if after >= before:
+        return after - before
+    return after + wraps_at - before if wraps_at is not None and before < wraps_at else None

@@ -11,7 +11,7 @@ from fedsight.collector.sources.counters import RateMeter
 from fedsight.collector.sources.source import SourceConfig
 from fedsight.collector.sources.topology import View, Watch, port_id
 from fedsight.collector.sources.traffic import Flow, Matches, TrafficSplit, priority_classes
-from fedsight.events import Event, Sample
+from fedsight.events import Event, Log, Sample
 
 COUNTERS = {
     "rx_bytes": "network.io{direction=receive}",
@@ -82,7 +82,7 @@ class NetworkConfig(SourceConfig, kw_only=True, frozen=True, forbid_unknown_fiel
 class Port(msgspec.Struct):
     """A port as one poll saw it. Unknown is None; a counter is one of `COUNTERS`.
 
-    duration_sec: how long the device has counted, by its own clock.
+    duration_sec: how long the device has counted, by its own clock. narrow: counters that are known to have 32 bits.
     """
 
     device: str
@@ -92,6 +92,7 @@ class Port(msgspec.Struct):
     name: str | None = None
     up: bool | None = None
     speed_bps: float | None = None
+    narrow: frozenset[str] = frozenset()
 
 
 class Seen(msgspec.Struct):
@@ -115,7 +116,8 @@ class Network:
     def __init__(self, config: NetworkConfig, refresh_sec: float = 0.0) -> None:
         self._config = config
         self._watch = Watch(config.name, config.forget_sec)
-        self._meter = RateMeter(config.window_sec, refresh_sec, 32 if config.counter_bits == 32 else None)
+        self._meter = RateMeter(config.window_sec, refresh_sec, config.counter_bits == 32)
+        self._port_up: dict[str, bool] = {}
         self._traffic = TrafficSplit(
             Matches.of(config.fl_ports, config.fl_addresses, "fl_addresses"),
             Matches.of(config.control_ports, config.control_addresses, "control_addresses"),
@@ -131,6 +133,7 @@ class Network:
         whole["devices_down"] = len(self._watch.devices) - whole["devices"]
         if seen.view.hosts is not None:
             whole["hosts"] = len(seen.view.hosts)
+        events += self._port_changes(seen.ports, ts)
         peak_bps: list[float] = []
         for port in seen.ports:
             metrics = self._port_metrics(port, now_sec)
@@ -152,6 +155,22 @@ class Network:
         events.append(Sample(ts=ts, node=self._config.name, metrics=whole))
         return events
 
+    def _port_changes(self, ports: list[Port], ts: float) -> list[Event]:
+        before = self._port_up
+        self._port_up = {port_id(port.device, port.port): port.up for port in ports if port.up is not None}
+        return [
+            Log(
+                ts=ts,
+                component=f"source {self._config.name}",
+                event="port_up" if up else "port_down",
+                message=f"port {port} is {'up' if up else 'down'}",
+                level="info" if up else "warning",
+                extra={"port": port},
+            )
+            for port, up in self._port_up.items()
+            if before.get(port, up) != up
+        ]
+
     def _port_metrics(self, port: Port, now_sec: float) -> dict[str, float]:
         metrics: dict[str, float] = {
             key: value for name, key in COUNTERS.items() if (value := port.counters.get(name)) is not None
@@ -160,7 +179,9 @@ class Network:
             metrics["up"] = 1.0 if port.up else 0.0
         if port.speed_bps:
             metrics["speed_bps"] = port.speed_bps
-        rates = self._meter.take(port_id(port.device, port.port), port.counters, now_sec, port.duration_sec)
+        rates = self._meter.take(
+            port_id(port.device, port.port), port.counters, now_sec, port.duration_sec, port.narrow
+        )
         if rates is None:
             return metrics
         for name, (key, factor) in _RATES.items():

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import Counter
 from typing import Any, ClassVar, TypeVar
-from urllib.parse import quote, urlsplit, urlunsplit
 
 import msgspec
 
@@ -20,14 +20,12 @@ T = TypeVar("T")
 
 
 class OnosConfig(NetworkConfig, kw_only=True, frozen=True, forbid_unknown_fields=True):
-    """url: of the controller, "http://127.0.0.1:8181" (with or without "/onos/v1"). username, password: HTTP Basic.
+    """url: of the controller, "http://127.0.0.1:8181" (with or without "/onos/v1").
 
     window_sec: ONOS gives whole seconds, so that a rate over 5 s could be 20 % off. refresh_sec: ONOS's own
     `portStatsPollFrequency`; matters for switches without a clock (OpenFlow 1.0).
     """
 
-    username: str | None = None
-    password: str | None = None
     window_sec: float = 20.0
     refresh_sec: float = 5.0
 
@@ -155,16 +153,13 @@ class OnosSource:
             ),
             ports=[port for port in _ports(facts or [], counters or []) if port.device in available],
         )
-        if flows is not None:
+        if self.config.flows and flows is not None:
             entries = [f for f in flows if isinstance(f, _Flow) and f.state not in ("REMOVED", "FAILED")]
-            seen.num_flows = dict.fromkeys(available, 0)
-            for entry in entries:
-                seen.num_flows[device_id(entry.device_id)] = seen.num_flows.get(device_id(entry.device_id), 0) + 1
-            if self.config.flows:
-                seen.flows = [_flow(entry) for entry in entries]
-            else:
-                numbers = {device_id(f.device): count(f.active_entries) for f in flows if isinstance(f, _ActiveEntries)}
-                seen.num_flows = {device: number for device, number in numbers.items() if number is not None}
+            seen.flows = [flow for flow in map(_flow, entries) if flow.device in available]
+            seen.num_flows = dict.fromkeys(available, 0) | Counter(flow.device for flow in seen.flows)
+        elif flows is not None:
+            numbers = {device_id(f.device): count(f.active_entries) for f in flows if isinstance(f, _ActiveEntries)}
+            seen.num_flows = {d: number for d, number in numbers.items() if number is not None and d in available}
         return Polled(events=[*self._parts.news(ts), *self._network.tell(seen, ts, now_sec)])
 
     async def _list(self, web: Web, path: str, key: str, of: type[T]) -> list[T]:
@@ -178,15 +173,8 @@ class OnosSource:
             raise SourceDown(f"/onos/v1/{path}: {error}") from error
 
     def _url(self, path: str) -> str:
-        parts = urlsplit(self.config.url)
-        host = parts.netloc
-        if self.config.username is not None:
-            # In the URL's own place for it: HTTP clients make the header of it.
-            user = f"{quote(self.config.username, safe='')}:{quote(self.config.password or '', safe='')}"
-            host = f"{user}@{host.rpartition('@')[2]}"
-        base = parts.path.rstrip("/")
-        base = base if base.endswith("/onos/v1") else f"{base}/onos/v1"
-        return urlunsplit((parts.scheme, host, f"{base}/{path}", "", ""))
+        base = self.config.url.rstrip("/")
+        return f"{base if base.endswith('/onos/v1') else f'{base}/onos/v1'}/{path}"
 
 
 def _device_facts(device: _Device) -> dict[str, Any]:
