@@ -18,6 +18,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 import msgspec
 
+from fedsight.emitters.mlflow.database import create_where_missing
 from fedsight.emitters.mlflow.names import mlflow_name
 from fedsight.emitters.mlflow.points import LONGEST_PARAM, LONGEST_TAG, Point, cut
 from fedsight.errors import FedsightError, MissingExtra
@@ -83,6 +84,7 @@ class Tracking:
         self.shown_uri = without_secrets(self.uri)
         self.is_server = self.uri.startswith(("http://", "https://"))
         self.reach()
+        create_where_missing(self.uri)
         self.client: MlflowClient = mlflow.MlflowClient(tracking_uri=self.uri)
 
     def reach(self) -> None:
