@@ -15,7 +15,7 @@ import os
 import secrets
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from http.cookies import CookieError, SimpleCookie
 from pathlib import Path
@@ -180,11 +180,12 @@ def _sha256(token: str) -> str:
 
 
 class Denied(Exception):
-    """A request that may not be. `status` is 401 (no token, or a wrong one), 403 (not this one), 503 (can't say)."""
+    """A request that may not be. `status` is 401 (no token, or a wrong one), 403 (not this one), 429 (too often), 503 (can't say)."""
 
-    def __init__(self, status: int, code: str, message: str) -> None:
+    def __init__(self, status: int, code: str, message: str, retry_after_sec: int | None = None) -> None:
         super().__init__(message)
         self.status, self.code, self.message = status, code, message
+        self.retry_after_sec = retry_after_sec
 
 
 class Caller(msgspec.Struct, frozen=True):
@@ -236,12 +237,12 @@ class Access:
                 403, "forbidden_host", f"This collector answers to localhost and 127.0.0.1, not to {who.host!r}."
             )
 
-    def check_origin(self, who: Caller) -> None:
-        """Refuse a WebSocket that a page of another site opens: browsers send cookies along with it.
+    def check_origin(self, who: Caller, allowed: Collection[str] = ()) -> None:
+        """Refuse a WebSocket that a page of another site opens (`allowed` apart): browsers send cookies along with it.
 
         Raises `Denied`.
         """
-        if who.origin is not None and who.origin.partition("://")[2] != who.host:
+        if who.origin is not None and who.origin not in allowed and who.origin.partition("://")[2] != who.host:
             raise Denied(403, "forbidden_origin", f"A page of {who.origin!r} may not open a stream here.")
 
     def reader(self, who: Caller) -> None:

@@ -7,6 +7,7 @@ import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
+from urllib.parse import parse_qs
 
 import anyio.to_thread
 from litestar import Litestar, Request, Response
@@ -18,8 +19,22 @@ from litestar.openapi.spec import Components, SecurityScheme
 from litestar.types import ASGIApp, Receive, Scope, Send
 
 from fedsight import __version__
-from fedsight.collector.access import Denied, caller
-from fedsight.collector.api import heflwr, hivewatch, live, reads, samples, service, shipping
+from fedsight.collector import cors
+from fedsight.collector.access import Caller, Denied, caller
+from fedsight.collector.api import (
+    flopynet,
+    heflwr,
+    hivewatch,
+    live,
+    network,
+    policy,
+    reads,
+    samples,
+    service,
+    shipping,
+    sources,
+    system,
+)
 from fedsight.collector.dashboard import CONTENT_SECURITY_POLICY, Dashboard
 from fedsight.collector.errors import CODES, Refused
 from fedsight.collector.parts import Parts
@@ -28,10 +43,14 @@ from fedsight.errors import RunNotFound, UsageError
 
 logger = logging.getLogger(__name__)
 
-OPEN_PATHS = ("/api/v1/login", "/api/v1/logout")
+LOGIN_PATH = "/api/v1/login"
+OPEN_PATHS = (LOGIN_PATH, "/api/v1/logout")
 """What everybody may call: it is how one gets in."""
 
 SHIPPING_PREFIX = "/api/v1/journals/"
+
+STREAM_PATHS = ("/ws/metrics", "/api/v1/stream")
+"""Where a ticket opens: a browser's WebSocket and EventSource can send no header."""
 
 SECURITY_HEADERS = (
     (b"x-content-type-options", b"nosniff"),
@@ -67,11 +86,16 @@ class FrontDoor:
         raw = scope.get("raw_path") or scope["path"].encode()
         path = raw.partition(b"?")[0].decode("latin-1")
         is_api = path == "/api" or path.startswith(("/api/", "/ws/"))
+        headers = {k.decode("latin-1").lower(): v.decode("latin-1") for k, v in scope["headers"]}
         if kind == "http":
             is_api = is_api or path in heflwr.PATHS or hivewatch.is_for_us(path, _accept(scope))
-            send = _with_headers(send, None if is_api else CONTENT_SECURITY_POLICY)
+            may_read = cors.headers_for(headers.get("origin"), self.parts.settings.cors_origins)
+            send = _with_headers(send, None if is_api else CONTENT_SECURITY_POLICY, may_read)
         try:
-            await self._check(scope, path, is_api=is_api)
+            if is_api and cors.is_preflight(method_of(scope), headers):
+                await _answer_preflight(send, self._who(scope, headers), self.parts)
+                return
+            self._check(scope, path, headers, is_api=is_api)
         except Denied as denied:
             await _deny(scope, send, denied)
             return
@@ -82,43 +106,77 @@ class FrontDoor:
         else:
             await _deny(scope, send, Denied(404, "not_found", f"There is no stream at {path!r}."))
 
-    async def _check(self, scope: Scope, path: str, *, is_api: bool) -> None:
-        """Raises `Denied`. What is not named here is a read."""
-        headers = {k.decode("latin-1").lower(): v.decode("latin-1") for k, v in scope["headers"]}
+    def _who(self, scope: Scope, headers: dict[str, str]) -> Caller:
         client = scope.get("client")
-        who = caller(client[0] if client else None, headers)
+        return caller(client[0] if client else None, headers)
+
+    def _check(self, scope: Scope, path: str, headers: dict[str, str], *, is_api: bool) -> None:
+        """Raises `Denied`. What is not named here is a read."""
+        who = self._who(scope, headers)
         access = self.parts.access
         access.check_host(who)
+        kind: str = scope["type"]
+        if is_api and method_of(scope) not in ("", "GET", "HEAD", "OPTIONS"):
+            self._check_rate(who, path)
         if not is_api or path in OPEN_PATHS:
             return
         if "//" in path:
             # The router takes it for one "/": what is checked here would not be what answers.
             raise Denied(404, "not_found", f"There is nothing at {path!r}; /api/docs lists what there is.")
-        kind: str = scope["type"]
         if kind == "websocket":
-            access.check_origin(who)
+            access.check_origin(who, self.parts.settings.cors_origins)
         if path.startswith(SHIPPING_PREFIX):
             scope["fedsight.grant"] = access.writer(who)  # type: ignore[typeddict-unknown-key]
         elif path in heflwr.PATHS:
             access.log_sender(who)
         else:
-            access.reader(who)
+            self._check_reader(who, path, scope["query_string"])
+
+    def _check_rate(self, who: Caller, path: str) -> None:
+        limit = self.parts.logins if path == LOGIN_PATH else self.parts.writes
+        wait_sec = limit.wait_sec(who.peer or "")
+        if wait_sec:
+            raise Denied(429, "too_many_requests", f"Too many requests; ask again in {wait_sec} s.", wait_sec)
+
+    def _check_reader(self, who: Caller, path: str, query: bytes) -> None:
+        try:
+            self.parts.access.reader(who)
+        except Denied:
+            ticket = parse_qs(query.decode("latin-1")).get("ticket", [""])[0] if path in STREAM_PATHS else ""
+            if not ticket:
+                raise
+            if not self.parts.tickets.redeem(ticket):
+                raise Denied(
+                    401, "unauthorized", "The ticket is not known, was used, or is too old; POST /api/v1/ticket anew."
+                ) from None
+
+
+def method_of(scope: Scope) -> str:
+    """The method of a request; empty for what has none (a WebSocket)."""
+    method: str = scope.get("method", "")
+    return method
 
 
 def _accept(scope: Scope) -> str:
     return b",".join(value for name, value in scope["headers"] if name.lower() == b"accept").decode("latin-1")
 
 
-def _with_headers(send: Send, policy: str | None) -> Send:
+def _with_headers(send: Send, policy: str | None, more: cors.Headers) -> Send:
     async def send_with_headers(message: Any) -> None:
         if message["type"] == "http.response.start":
-            headers = [*message.get("headers", []), *SECURITY_HEADERS]
+            headers = [*message.get("headers", []), *SECURITY_HEADERS, *more]
             if policy is not None:
                 headers.append((b"content-security-policy", policy.encode()))
             message = {**message, "headers": headers}
         await send(message)
 
     return send_with_headers
+
+
+async def _answer_preflight(send: Send, who: Caller, parts: Parts) -> None:
+    parts.access.check_host(who)
+    await send({"type": "http.response.start", "status": 204, "headers": cors.preflight_headers()})
+    await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
 async def _deny(scope: Scope, send: Send, denied: Denied) -> None:
@@ -131,6 +189,8 @@ async def _deny(scope: Scope, send: Send, denied: Denied) -> None:
     headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
     if denied.status == 401:
         headers.append((b"www-authenticate", b"Bearer"))
+    if denied.retry_after_sec is not None:
+        headers.append((b"retry-after", str(denied.retry_after_sec).encode()))
     await send({"type": "http.response.start", "status": denied.status, "headers": headers})
     await send({"type": "http.response.body", "body": body, "more_body": False})
 
@@ -148,8 +208,13 @@ def _api(parts: Parts) -> Litestar:
     return Litestar(
         route_handlers=[
             *service.HANDLERS,
+            *sources.HANDLERS,
             *reads.HANDLERS,
             *samples.HANDLERS,
+            *flopynet.HANDLERS,
+            *network.HANDLERS,
+            *policy.HANDLERS,
+            *system.HANDLERS,
             *live.HANDLERS,
             *shipping.HANDLERS,
             *hivewatch.HANDLERS,

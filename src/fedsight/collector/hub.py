@@ -82,9 +82,10 @@ class Hub:
         """The collector stops; streams end."""
         return self._closing
 
-    async def ticked(self) -> None:
-        """Wait for the next tick: there may be news, or the end."""
-        await self._tick.wait()
+    @property
+    def next_tick(self) -> asyncio.Event:
+        """Set when there may be news, or the end."""
+        return self._tick
 
     async def subscribe(self, since: str | None, run_id: str | None) -> AsyncIterator[Message]:
         """Messages from `since` (an `as_of`; absent: from now) on, until the collector stops."""

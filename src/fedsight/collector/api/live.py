@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import suppress
 from typing import Annotated, Any
 
-import anyio
 from litestar import WebSocket, get, websocket
-from litestar.exceptions import WebSocketDisconnect
 from litestar.params import Parameter
 from litestar.response import Stream
 
 from fedsight.collector.api.answers import AnyRequest, answers, parts_of
-from fedsight.collector.hub import Hub
+from fedsight.collector.api.subscriptions import Conversation, names_of, news
+from fedsight.collector.errors import Refused
+from fedsight.collector.hub import Message
+from fedsight.collector.parts import Parts
+from fedsight.collector.subscribing import STREAMS, Subscription, UnknownStream
 
 
 @get(
@@ -33,10 +34,20 @@ async def stream(
     last_event_id: Annotated[
         str | None, Parameter(header="last-event-id", description="Sent by browsers that reconnect; like `since`.")
     ] = None,
+    streams: Annotated[
+        str | None,
+        Parameter(
+            description=f"One message an event instead of rows, of these, separated by commas: {', '.join(STREAMS)}."
+        ),
+    ] = None,
+    ticket: Annotated[
+        str | None, Parameter(description="From `POST /api/v1/ticket`, where no header can be sent.")
+    ] = None,
 ) -> Stream:
-    """Rows that are new or have changed, whole, about four times a second at most."""
-    hub = parts_of(request).hub
-    messages = hub.subscribe(last_event_id or since, run_id)
+    """Rows that are new or have changed, whole, about four times a second at most; or, with `streams`, what happened."""
+    parts = parts_of(request)
+    since = last_event_id or since
+    messages = parts.hub.subscribe(since, run_id) if streams is None else _chosen(parts, streams, since, run_id)
     return Stream(
         _events(messages),
         media_type="text/event-stream",
@@ -51,26 +62,20 @@ async def _events(messages: AsyncIterator[tuple[str, bytes]]) -> AsyncIterator[b
         yield b"id: %b\ndata: %b\n\n" % (as_of.encode(), body)
 
 
+def _chosen(parts: Parts, streams: str, since: str | None, run_id: str | None) -> AsyncIterator[Message]:
+    try:
+        wanted = Subscription(parts.hub.commit, names_of(streams), run_id)
+    except UnknownStream as error:
+        raise Refused(400, str(error), field="streams") from None
+    return news(parts.hub, parts.newsroom, wanted, since)
+
+
 @websocket("/ws/metrics")
 async def ws_metrics(socket: WebSocket[Any, Any, Any]) -> None:
-    """The stream for those who prefer a WebSocket."""
-    hub: Hub = socket.app.state.parts.hub
-    since, run_id = socket.query_params.get("since"), socket.query_params.get("run_id")
+    """The stream over a WebSocket; `subscriptions` says what a reader may send."""
+    parts: Parts = socket.app.state.parts
     await socket.accept()
-    async with anyio.create_task_group() as tasks:
-        tasks.start_soon(_until_gone, socket, tasks.cancel_scope)
-        with suppress(WebSocketDisconnect, RuntimeError):
-            async for _, body in hub.subscribe(since, run_id):
-                await socket.send_text(body.decode())
-            await socket.close(code=1001, reason="the collector stops")
-        tasks.cancel_scope.cancel()
-
-
-async def _until_gone(socket: WebSocket[Any, Any, Any], scope: anyio.CancelScope) -> None:
-    """Nothing is expected of the other side but its going."""
-    while (await socket.receive())["type"] != "websocket.disconnect":
-        pass
-    scope.cancel()
+    await Conversation(socket, parts.hub, parts.newsroom).hold()
 
 
 HANDLERS: list[Any] = [stream, ws_metrics]

@@ -150,7 +150,7 @@ def get_client(request: AnyRequest, run_id: RunId, client_id: ClientId) -> Respo
     if not rows["client_id"]:
         raise Refused(404, f"The run has no client {client_id!r}.", field="client_id")
     client = {name: values[0] for name, values in rows.items()}
-    return json_answer(request, {"as_of": table.as_of, "client": client})
+    return json_answer(request, {"as_of": table.as_of, "client": client}, as_of=table.as_of)
 
 
 @get(
@@ -235,7 +235,8 @@ def get_series(
 )
 def list_metrics(request: AnyRequest, run_id: RunId) -> Response[bytes]:
     """Which metrics a run has."""
-    return json_answer(request, queries.metric_names(parts_of(request).store, path_id(run_id, "run_id")))
+    found = queries.metric_names(parts_of(request).store, path_id(run_id, "run_id"))
+    return json_answer(request, found, as_of=found.as_of)
 
 
 @get(

@@ -276,8 +276,47 @@ class ClientAnswer(msgspec.Struct):
     client: dict[str, Any]
 
 
+class FlServerStatus(msgspec.Struct):
+    """The newest run: "training", how it ended, or "unknown" where there is none."""
+
+    status: str
+    run_id: str | None
+    current_round: int | None
+    active_clients: int | None
+    last_update: str | None
+
+
+class PolicyEngineStatus(msgspec.Struct):
+    """Is it "active", "down", "stale", or "unknown" where none is asked? The rate is that of the last ten minutes."""
+
+    status: str
+    active_policies: int | None
+    events_per_minute: float | None
+    last_update: str | None
+
+
+class SdnControllerStatus(msgspec.Struct):
+    """Is it "connected", "down", "stale", or "unknown" where no network is watched? Figures are over all that are."""
+
+    status: str
+    managed_devices: int | None
+    active_flows: int | None
+    last_update: str | None
+
+
+class StatusComponents(msgspec.Struct):
+    """The systems around the federation, as they were last heard of."""
+
+    fl_server: FlServerStatus
+    policy_engine: PolicyEngineStatus
+    sdn_controller: SdnControllerStatus
+
+
 class StatusAnswer(msgspec.Struct):
-    """What the collector is, and how it does. `index_error` says why nothing new can be shown, else null."""
+    """What the collector is, and how it does. `index_error` says why nothing new can be shown, else null.
+
+    `system_health` is "degraded" while the index can't be written or a source is not up. `timestamp` is ISO 8601.
+    """
 
     name: str
     version: str
@@ -289,12 +328,22 @@ class StatusAnswer(msgspec.Struct):
     pending_bytes: int
     num_dead_letters: int
     index_error: str | None
+    timestamp: str
+    system_health: Literal["healthy", "degraded"]
+    components: StatusComponents
 
 
 class OffsetAnswer(msgspec.Struct):
     """How far the collector's copy of the journal goes now; all before it is on disk."""
 
     offset: int
+
+
+class TicketAnswer(msgspec.Struct):
+    """Opens one stream, once, until `expires_at` (UTC epoch seconds)."""
+
+    ticket: str
+    expires_at: float
 
 
 class LoginAnswer(msgspec.Struct):

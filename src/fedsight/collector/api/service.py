@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import msgspec
@@ -13,7 +14,9 @@ from fedsight.collector.access import COOKIE
 from fedsight.collector.api import schemas
 from fedsight.collector.api.answers import AnyRequest, answers, json_answer, parts_of
 from fedsight.collector.api.docs_page import docs_page
+from fedsight.collector.api.times import iso
 from fedsight.collector.errors import Refused
+from fedsight.collector.tickets import LIFETIME_SEC
 from fedsight.store import queries
 
 COOKIE_AGE_SEC = 30 * 24 * 3600
@@ -29,7 +32,10 @@ COOKIE_AGE_SEC = 30 * 24 * 3600
 def get_status(request: AnyRequest) -> Response[bytes]:
     """Version, mode, and how much is stored and waiting."""
     parts = parts_of(request)
+    now = time.time()
     status = queries.status(parts.store)
+    around = queries.components(parts.store, now)
+    is_well = parts.indexer.stalled is None and all(state == "up" for state in around.states.values())
     return json_answer(
         request,
         schemas.StatusAnswer(
@@ -43,8 +49,41 @@ def get_status(request: AnyRequest) -> Response[bytes]:
             pending_bytes=parts.indexer.pending_bytes,
             num_dead_letters=status.num_dead_letters,
             index_error=parts.indexer.stalled,
+            timestamp=iso(now) or "",
+            system_health="healthy" if is_well else "degraded",
+            components=_components(around),
         ),
     )
+
+
+def _components(around: queries.Components) -> schemas.StatusComponents:
+    """In the words of the FLOPY-NET text."""
+    fl_server, policy_engine, sdn = around.fl_server, around.policy_engine, around.sdn_controller
+    return schemas.StatusComponents(
+        fl_server=schemas.FlServerStatus(
+            status=fl_server.state or "unknown",
+            run_id=fl_server.figures.get("run_id"),
+            current_round=fl_server.figures.get("current_round"),
+            active_clients=fl_server.figures.get("active_clients"),
+            last_update=iso(fl_server.last_ts),
+        ),
+        policy_engine=schemas.PolicyEngineStatus(
+            status=_status(policy_engine, "active"),
+            active_policies=policy_engine.figures.get("active_policies"),
+            events_per_minute=policy_engine.figures.get("events_per_minute"),
+            last_update=iso(policy_engine.last_ts),
+        ),
+        sdn_controller=schemas.SdnControllerStatus(
+            status=_status(sdn, "connected"),
+            managed_devices=sdn.figures.get("managed_devices"),
+            active_flows=sdn.figures.get("active_flows"),
+            last_update=iso(sdn.last_ts),
+        ),
+    )
+
+
+def _status(component: queries.Component, up: str) -> str:
+    return "unknown" if component.state is None else up if component.state == "up" else component.state
 
 
 class Login(msgspec.Struct):
@@ -67,6 +106,21 @@ async def login(request: AnyRequest, data: Login) -> Response[bytes]:
         raise Refused(403, "This token may only ship journals; log in with one of the role viewer or admin.")
     answer = json_answer(request, schemas.LoginAnswer(grant.role, grant.name))
     answer.set_cookie(_cookie(request, data.token, COOKIE_AGE_SEC))
+    return answer
+
+
+@post(
+    "/api/v1/ticket",
+    status_code=200,
+    tags=["live"],
+    summary="Get a ticket for a stream",
+    responses=answers(schemas.TicketAnswer, "Give it as `?ticket=`; it is good once, for 30 seconds.", 429),
+)
+async def post_ticket(request: AnyRequest) -> Response[bytes]:
+    """For a browser's WebSocket or EventSource, which can send no header."""
+    ticket = parts_of(request).tickets.issue()
+    answer = json_answer(request, schemas.TicketAnswer(ticket, time.time() + LIFETIME_SEC))
+    answer.headers["cache-control"] = "no-store"
     return answer
 
 
@@ -102,4 +156,4 @@ def get_docs(request: AnyRequest) -> Response[str]:
     return Response(page, media_type=MediaType.HTML, headers={"content-security-policy": policy})
 
 
-HANDLERS: list[Any] = [get_status, login, logout, get_docs]
+HANDLERS: list[Any] = [get_status, login, logout, post_ticket, get_docs]

@@ -13,7 +13,9 @@ from fedsight.collector.errors import Refused
 
 _FORMS = "ISO 8601 with a time zone (2025-01-16T10:30:00Z) or UTC epoch seconds"
 
-FromTime = Annotated[str | None, Parameter(query="from", description=f"Earliest time wanted, itself included: {_FORMS}.")]
+FromTime = Annotated[
+    str | None, Parameter(query="from", description=f"Earliest time wanted, itself included: {_FORMS}.")
+]
 ToTime = Annotated[str | None, Parameter(query="to", description=f"Latest time wanted, itself included: {_FORMS}.")]
 
 _LONGEST_SEC = 1e11
@@ -56,15 +58,19 @@ def _iso(field: str, text: str) -> float:
     zone = match["zone"]
     if zone is None:
         raise Refused(
-            400, f"{field} is {text!r}, which does not say its time zone; add Z for UTC, or such as +02:00.", field=field
+            400,
+            f"{field} is {text!r}, which does not say its time zone; add Z for UTC, or such as +02:00.",
+            field=field,
         )
     clock = (match["time"] or "00:00").replace(",", ".")
     fraction = float("0." + clock.partition(".")[2]) if "." in clock else 0.0
     clock = clock.partition(".")[0]
     offset = "+0000" if zone in "Zz" else zone.replace(":", "").ljust(5, "0")
-    form = "%Y-%m-%dT%H:%M:%S%z" if clock.count(":") == 2 else "%Y-%m-%dT%H:%M%z"
+    if clock.count(":") == 1:
+        clock += ":00"
     try:
-        return datetime.strptime(f"{match['day']}T{clock}{offset}", form).timestamp() + fraction
+        moment = datetime.strptime(f"{match['day']}T{clock}{offset}", "%Y-%m-%dT%H:%M:%S%z")
+        return moment.timestamp() + fraction
     except ValueError as error:
         raise Refused(400, f"{field} is {text!r}: {error}.", field=field) from error
 

@@ -91,7 +91,8 @@ def _policy_engine(view: Snapshot, told: dict[str, tuple[str, str, str, float]],
     }
     columns = ", ".join(f"metrics['{key}']" for key in _POLICIES)
     for heard, *counts in view.rows(
-        f"SELECT last_ts, {columns} FROM nodes WHERE journal IN (SELECT unnest(?::VARCHAR[])) ORDER BY last_ts", [journals]
+        f"SELECT last_ts, {columns} FROM nodes WHERE journal IN (SELECT unnest(?::VARCHAR[])) ORDER BY last_ts",
+        [journals],
     ):
         known = [count for count in counts if count is not None and math.isfinite(count)]
         if known:
@@ -110,7 +111,9 @@ def _sdn_controller(view: Snapshot, told: dict[str, tuple[str, str, str, float]]
         return Component()
     states = [told[journal][2] for journal, *_ in found if journal in told]
     figures = {"managed_devices": _sum([row[1] for row in found]), "active_flows": _sum([row[2] for row in found])}
-    return Component(_worst(states) or "up", figures, max((row[3] for row in found if row[3] is not None), default=None))
+    return Component(
+        _worst(states) or "up", figures, max((row[3] for row in found if row[3] is not None), default=None)
+    )
 
 
 def _worst(states: list[str]) -> str | None:

@@ -15,7 +15,9 @@ PEAK = "peak_bandwidth_mbps"
 TABLE_USE = "flow_table_utilization"
 SHARES = ("fl_traffic_percentage", "control_traffic_percentage", "background_traffic_percentage")
 CLASSES = ("high_priority_flows", "medium_priority_flows", "low_priority_flows", "priority_violations")
-_KEYS = (LATENCY, LOSS, PEAK, TABLE_USE, *SHARES, *CLASSES)
+_COUNTED = ("hosts", "links")
+"""What not every source can see: one that can says how many there are."""
+_KEYS = (LATENCY, LOSS, PEAK, TABLE_USE, *SHARES, *CLASSES, *_COUNTED)
 
 _SOURCE = field("source")
 _MAX_COMPARED = 100
@@ -46,7 +48,7 @@ class Performance(msgspec.Struct):
     """What was measured within a time, over all sources; None where nothing was.
 
     latency_ms, loss, shares: means. peak_mbps: the highest. table_use, classes: each source's last value; the highest of
-    `table_use`, the sum of `classes`. last_ts: the last measurement.
+    `table_use`, the sum of `classes`. counted: what (hosts, links) any source counted. last_ts: the last measurement.
     """
 
     as_of: str
@@ -56,6 +58,7 @@ class Performance(msgspec.Struct):
     table_use: float | None
     shares: dict[str, float | None]
     classes: dict[str, int | None]
+    counted: set[str]
     last_ts: float | None
 
 
@@ -132,5 +135,6 @@ def performance(store: Store, from_: float, to: float, *, journal: str | None = 
             table_use=highest.get(TABLE_USE),
             shares={name: mean.get(name) for name in SHARES},
             classes={name: None if (n := total.get(name)) is None else round(n) for name in CLASSES},
+            counted=set(_COUNTED) & set(total),
             last_ts=max(last.values(), default=None),
         )
