@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -243,6 +244,7 @@ def test_a_line_that_a_destination_fails_on_is_left_out_alone(tmp_path: Path, ca
     assert "test_following.py:" in caplog.text
     (last,) = [log for log in notes(run.path) if log.event == "delivered"]
     assert (last.level, (last.extra or {})["num_failed"]) == ("warning", 2)
+    assert "; 2 values were left out (last: KeyError: '2.0'" in (last.message or "")
 
 
 def test_an_emitter_that_comes_and_goes_does_not_fill_the_journal(tmp_path: Path) -> None:
@@ -405,6 +407,23 @@ def test_what_lacks_something_to_be_a_destination_is_told_what(tmp_path: Path) -
         a_run(tmp_path, Incomplete())
     with pytest.raises(UsageError, match=r"write Notebook\(…\)"):
         a_run(tmp_path, Notebook)
+
+
+def test_what_an_emitter_says_of_its_state_is_a_sentence() -> None:
+    now = time.time()
+    said = {
+        "x has been given everything, but is not done yet": EmitterState("x", "y"),
+        "1,234 bytes are not at x yet": EmitterState("x", "y", pending_bytes=1234, last_error="OSError: mended"),
+        "5 bytes are not at x yet (OSError: no)": EmitterState(
+            "x", "y", pending_bytes=5, last_error="OSError: no", failing_since=now
+        ),
+        "5 bytes are not at x yet (its last call has not returned for 90 s)": EmitterState(
+            "x", "y", pending_bytes=5, busy_since=now - 90
+        ),
+    }
+    assert [state.what_is_pending() for state in said.values()] == list(said)
+    assert EmitterState("x", "y").what_was_left_out() == ""
+    assert EmitterState("x", "y", num_failed=1).what_was_left_out() == "; 1 value was left out"
 
 
 def test_the_state_is_there_from_the_beginning(tmp_path: Path) -> None:

@@ -127,6 +127,15 @@ def test_a_run_that_is_over_has_its_map_beside_the_journal(tmp_path: Path) -> No
     ]
 
 
+def test_a_run_that_is_gone_on_with_gets_its_map_anew(tmp_path: Path) -> None:
+    emitter = SSEEmitter(serve_map=False)
+    for number, resume in ((0, False), (1, True)):
+        with fedsight.Run("exp", runs_dir=tmp_path, resume=resume, emitters=[emitter], verbose=False) as run:
+            run.log_client_update("a", number)
+        rounds = json.loads((tmp_path / "exp.map.json").read_bytes())["rounds"]
+        assert [round_["round"] for round_ in rounds] == list(range(number + 1))
+
+
 def test_map_path_says_where_else(tmp_path: Path) -> None:
     target = tmp_path / "maps" / "mine.json"
     emitter = SSEEmitter(serve_map=False, map_path=target)

@@ -11,7 +11,6 @@ import os
 import shlex
 import sys
 import threading
-import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -131,19 +130,11 @@ class Following:
 
     def pending(self, paths: Sequence[Path] = ()) -> str:
         """What is not delivered yet, and why."""
-        state = self.state()
-        told = f"{state.pending_bytes:,} bytes are not at {self.name} yet"
-        if state.failing_since is not None:
-            return f"{told} ({state.last_error})"
-        if state.busy_since is not None and time.time() - state.busy_since > 1:
-            return f"{told} (its last call has not returned for {time.time() - state.busy_since:.0f} s)"
-        return told
+        return self.state().what_is_pending()
 
     def delivered(self) -> str:
         """Where to look at it."""
-        failed = self._trouble.num_failed
-        told = f"{self.name}: {self.destination.where()}"
-        return f"{told}; {failed} values were left out (last: {self._trouble.last_error})" if failed else told
+        return f"{self.name}: {self.destination.where()}{self.state().what_was_left_out()}"
 
     def sync_command(self, paths: Sequence[Path]) -> str:
         """How to deliver the rest."""

@@ -9,7 +9,6 @@ import pickle
 import subprocess
 import sys
 import threading
-import time
 import weakref
 from collections.abc import Sequence
 from pathlib import Path
@@ -146,13 +145,7 @@ class OwnProcess:
 
     def pending(self, paths: Sequence[Path] = ()) -> str:
         """What is not delivered yet, and why."""
-        state = self.state()
-        told = f"{state.pending_bytes:,} bytes are not at {self.name} yet"
-        if state.failing_since is not None:
-            return f"{told} ({state.last_error})"
-        if state.busy_since is not None and time.time() - state.busy_since > 1:
-            return f"{told} (its last call has not returned for {time.time() - state.busy_since:.0f} s)"
-        return told
+        return self.state().what_is_pending()
 
     def delivered(self) -> str:
         """Where to look at it."""

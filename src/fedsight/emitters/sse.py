@@ -77,6 +77,9 @@ class SSEEmitter:
         self._written: dict[Path, Path] = {}
         self._writing: dict[Path, threading.Thread] = {}
 
+    def __repr__(self) -> str:
+        return f"<{self.name} → {self.state().destination}>"
+
     # ── a run's emitter ───────────────────────────────────────────────────────────────────────
 
     def attach(self, path: Path) -> None:
@@ -147,8 +150,9 @@ class SSEEmitter:
             logger.warning("fedsight: no map.json of %s: %s. Write it with: %s", journal, error, _command([journal]))
 
     def detach(self, paths: Sequence[Path]) -> None:
-        """Ready for another run. The page stays until this process ends."""
+        """Ready for another run, or the same one again. The page stays until this process ends."""
         self._is_attached = False
+        self._written, self._writing = {}, {}
 
     def pending(self, paths: Sequence[Path]) -> str:
         """What is still to do."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import msgspec
@@ -31,6 +32,23 @@ class EmitterState(msgspec.Struct, frozen=True):
     last_error: str | None = None
     failing_since: float | None = None
     busy_since: float | None = None
+
+    def what_is_pending(self) -> str:
+        """What is not delivered yet, and why, in a line."""
+        told = f"{self.pending_bytes:,} bytes are not at {self.name} yet"
+        if self.pending_bytes == 0:
+            told = f"{self.name} has been given everything, but is not done yet"
+        if self.failing_since is not None:
+            return f"{told} ({self.last_error})"
+        busy_sec = 0.0 if self.busy_since is None else time.time() - self.busy_since
+        return f"{told} (its last call has not returned for {busy_sec:.0f} s)" if busy_sec > 1 else told
+
+    def what_was_left_out(self) -> str:
+        """How much was refused for good, to be said after where the rest is; nothing where that is nothing."""
+        if self.num_failed == 0:
+            return ""
+        told = "; 1 value was left out" if self.num_failed == 1 else f"; {self.num_failed:,} values were left out"
+        return told if self.last_error is None else f"{told} (last: {self.last_error})"
 
 
 def is_about_an_emitter(event: object) -> bool:
