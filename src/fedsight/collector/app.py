@@ -27,6 +27,7 @@ from fedsight.collector.api import (
     hivewatch,
     live,
     network,
+    otlp,
     policy,
     reads,
     samples,
@@ -88,7 +89,7 @@ class FrontDoor:
         is_api = path == "/api" or path.startswith(("/api/", "/ws/"))
         headers = {k.decode("latin-1").lower(): v.decode("latin-1") for k, v in scope["headers"]}
         if kind == "http":
-            is_api = is_api or path in heflwr.PATHS or hivewatch.is_for_us(path, _accept(scope))
+            is_api = is_api or path in heflwr.PATHS or path == otlp.PATH or hivewatch.is_for_us(path, _accept(scope))
             may_read = cors.headers_for(headers.get("origin"), self.parts.settings.cors_origins)
             send = _with_headers(send, None if is_api else CONTENT_SECURITY_POLICY, may_read)
         try:
@@ -129,6 +130,8 @@ class FrontDoor:
             scope["fedsight.grant"] = access.writer(who)  # type: ignore[typeddict-unknown-key]
         elif path in heflwr.PATHS:
             access.log_sender(who)
+        elif path == otlp.PATH:
+            scope["fedsight.grant"] = otlp.sender(access, who)  # type: ignore[typeddict-unknown-key]
         else:
             self._check_reader(who, path, scope["query_string"])
 
@@ -153,8 +156,7 @@ class FrontDoor:
 
 def method_of(scope: Scope) -> str:
     """The method of a request; empty for what has none (a WebSocket)."""
-    method: str = scope.get("method", "")
-    return method
+    return str(scope.get("method", ""))
 
 
 def _accept(scope: Scope) -> str:
@@ -219,6 +221,7 @@ def _api(parts: Parts) -> Litestar:
             *shipping.HANDLERS,
             *hivewatch.HANDLERS,
             *heflwr.HANDLERS,
+            *otlp.HANDLERS,
         ],
         lifespan=[running],
         state=State({"parts": parts}),

@@ -27,13 +27,21 @@ class Producers:
         """Whether there is a journal about `subject` already."""
         return self._journals.get(journal_id(role, subject)) is not None
 
-    async def append(self, role: Role, subject: str, events: Sequence[Event], *, run_id: str | None = None) -> None:
+    async def append(
+        self,
+        role: Role,
+        subject: str,
+        events: Sequence[Event],
+        *,
+        run_id: str | None = None,
+        client_id: str | None = None,
+    ) -> None:
         """Append to the journal about `subject` (such as "heflwr edge-7"), which is made when it is new.
 
         Raises `OSError` where it can't be written; then nothing of it is there.
         """
         journal = journal_id(role, subject)
-        header = JournalHeader(ts=time.time(), version=1, journal=journal, role=role, run_id=run_id)
+        header = JournalHeader(ts=time.time(), version=1, journal=journal, role=role, run_id=run_id, client_id=client_id)
         copy = self._journals.get_or_new(journal, header)
         lines = b"".join(map(encode, events))
         async with copy.lock:

@@ -45,7 +45,7 @@ class RedisLink:
         try:
             self._client = redis.asyncio.Redis.from_url(
                 url,
-                **({"password": password} if password else {}),
+                password=password or None,  # one in the URL wins
                 socket_timeout=TIMEOUT_SEC,
                 socket_connect_timeout=TIMEOUT_SEC,
                 # What fails is said at once; when to try again is decided here.
