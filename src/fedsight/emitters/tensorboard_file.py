@@ -53,6 +53,7 @@ class EventFile:
         name = f"events.out.tfevents.{time.time_ns() / 1e9:.6f}.{socket.gethostname()}.{os.getpid()}"
         self.path = folder / name
         self._records = self._library.records(self.path)
+        self._num_flushed_bytes = 0
         self._add(self._library.event(wall_time=started_at, file_version="brain.Event:2"))
 
     def add_scalars(self, scalars: Mapping[str, float], step: int | None, ts: float) -> None:
@@ -85,12 +86,18 @@ class EventFile:
     def flush(self) -> None:
         """Hand over what was added, so that readers see it."""
         self._records.flush()
+        self._num_flushed_bytes = self.path.stat().st_size
 
     def close(self) -> None:
         """Flush and close."""
         self._records.close()
 
     def abandon(self) -> None:
-        """Close the file as it is, after a write that failed."""
+        """Close the file after a write that failed, and take back what was written since the last flush."""
         with contextlib.suppress(OSError):
             self._records.close()
+        with contextlib.suppress(OSError):  # then what comes again is there twice
+            if self._num_flushed_bytes:
+                os.truncate(self.path, self._num_flushed_bytes)
+            else:
+                self.path.unlink()
