@@ -24,7 +24,7 @@ class OwnLog:
     def __init__(self, settings: Settings, journals: Journals, producers: Producers) -> None:
         self._journals = journals
         self._producers = producers
-        self._configuration = {value.key: value.value for value in settings.in_force} | {
+        self._configuration = {v.key: v.value for v in settings.in_force if v.origin != "default"} | {
             "sources": [masked(table) for table in settings.source_tables]
         }
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import ssl
-from typing import Any
+from collections.abc import Coroutine
+from typing import Any, TypeVar
 
 import anyio.to_thread
 import httpx
@@ -12,9 +13,24 @@ import msgspec
 
 from fedsight.collector.sources.source import SourceDown
 
+T = TypeVar("T")
+
 MB = 1 << 20
 THREAD_BYTES = 256 << 10
 """Longer bodies are decoded in a thread: the collector answers others meanwhile."""
+
+
+class Answered(SourceDown):
+    """The system answered, with a status that is no success."""
+
+    def __init__(self, message: str, status: int) -> None:
+        super().__init__(message)
+        self.status = status
+
+    @property
+    def is_absent(self) -> bool:
+        """Whether there is no such path, in this version of the system or at all."""
+        return self.status in (404, 405, 410, 501)
 
 
 class Access(msgspec.Struct, frozen=True, kw_only=True):
@@ -80,7 +96,9 @@ class HttpWeb:
                 auth=self._auth if ours else None,
             ) as answer:
                 if not answer.is_success:
-                    raise SourceDown(f"{where} answered {answer.status_code} {answer.reason_phrase}".rstrip())
+                    raise Answered(
+                        f"{where} answered {answer.status_code} {answer.reason_phrase}".rstrip(), answer.status_code
+                    )
                 if answer.headers.get("content-encoding", "identity") != "identity":
                     raise SourceDown(f"{where} answered packed ({answer.headers['content-encoding']}), unasked")
                 return await self._body(answer, where), where
@@ -133,3 +151,13 @@ def _whole(value: Any) -> Any:
     if isinstance(value, dict):
         return {_whole(key): _whole(item) for key, item in value.items()}
     return value
+
+
+async def if_there(answer: Coroutine[Any, Any, T]) -> T | None:
+    """The answer, None where the system has no such path."""
+    try:
+        return await answer
+    except Answered as error:
+        if error.is_absent:
+            return None
+        raise
