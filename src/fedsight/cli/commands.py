@@ -91,6 +91,18 @@ def serve(
             min=0, max=65535, help="Port; 0 for any free one. [dim]FEDSIGHT_PORT; default 8083[/]", show_default=False
         ),
     ] = None,
+    tls_cert: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Certificate (PEM, with those between it and the CA): speak HTTPS. [dim]FEDSIGHT_TLS_CERT[/]",
+            show_default=False,
+        ),
+    ] = None,
+    tls_key: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Its key (PEM, no password). [dim]FEDSIGHT_TLS_KEY[/]", show_default=False),
+    ] = None,
     config: Annotated[
         Path | None,
         typer.Option(
@@ -113,7 +125,8 @@ def serve(
     from fedsight.cli.running import run
     from fedsight.collector.configuration import read_configuration, settings_of, shown
 
-    flags = {"data": None if data is None else str(data), "host": host, "port": None if port is None else str(port)}
+    given = {"data": data, "host": host, "port": port, "tls_cert": tls_cert, "tls_key": tls_key}
+    flags = {key: None if value is None else str(value) for key, value in given.items()}
     configuration = read_configuration(config, flags)
     settings = settings_of(configuration)
     if print_config:

@@ -61,6 +61,11 @@ OPTIONS: tuple[Option, ...] = (
     _own("max_queue_mb", "32", kind="number", least=1, most=4096),
     _own("max_backlog_mb", "512", kind="number", least=1),
     _own("memory_limit_mb", "256", kind="number", least=64),
+    _own("cors_origins"),
+    _own("max_writes_per_sec", "2000", kind="number", least=1, most=1_000_000),
+    _own("max_logins_per_min", "20", kind="number", least=1, most=10_000),
+    _own("tls_cert"),
+    _own("tls_key"),
     Option("log_level", ("FEDSIGHT_LOG_LEVEL", "LOG_LEVEL"), "warning", "level"),
     Option(
         "collection_interval_sec",

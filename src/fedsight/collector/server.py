@@ -15,6 +15,7 @@ import uvicorn
 from fedsight.collector.app import FrontDoor, create_app
 from fedsight.collector.lock import FolderLock
 from fedsight.collector.settings import Settings
+from fedsight.collector.tls import Tls
 from fedsight.errors import UsageError
 
 GRACE_SEC = 1
@@ -37,7 +38,7 @@ def serve(
         app = create_app(settings)
         # Decoded events can't form cycles: looking for them all the time costs a twentieth of the ingest.
         gc.set_threshold(50_000, 20, 50)
-        server = _Server(app, url_of(settings.host, listener), on_start)
+        server = _Server(app, url_of(settings.host, listener, settings.tls), on_start, settings.tls)
         # uvicorn raises the signal that ended it once more when it is done; by then we are, too.
         before = {number: signal.signal(number, lambda *_: None) for number in (signal.SIGINT, signal.SIGTERM)}
         try:
@@ -78,16 +79,18 @@ def bind(host: str, port: int, *, next_port: bool = False) -> socket.socket:
     raise UsageError("port", f"port {port} is taken on {host}; give another with --port, or --port 0 for any free one")
 
 
-def url_of(host: str, listener: socket.socket) -> str:
+def url_of(host: str, listener: socket.socket, tls: Tls | None = None) -> str:
     """The address as a URL that a browser opens."""
     shown = "127.0.0.1" if host == "0.0.0.0" else "[::1]" if host == "::" else f"[{host}]" if ":" in host else host
-    return f"http://{shown}:{listener.getsockname()[1]}"
+    return f"{'http' if tls is None else 'https'}://{shown}:{listener.getsockname()[1]}"
 
 
 class _Server(uvicorn.Server):
     """uvicorn, with the streams ended before it waits for open connections (it would wait for them for ever)."""
 
-    def __init__(self, app: FrontDoor, url: str, on_start: Callable[[str, FrontDoor], None] | None) -> None:
+    def __init__(
+        self, app: FrontDoor, url: str, on_start: Callable[[str, FrontDoor], None] | None, tls: Tls | None
+    ) -> None:
         super().__init__(
             uvicorn.Config(
                 app,
@@ -100,6 +103,8 @@ class _Server(uvicorn.Server):
                 ws_max_size=1 << 16,
                 timeout_graceful_shutdown=GRACE_SEC,
                 lifespan="on",
+                ssl_certfile=tls.cert if tls is not None else None,
+                ssl_keyfile=tls.key if tls is not None else None,
             )
         )
         self._app = app

@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from fedsight.collector.tls import Tls, tls_of
 from fedsight.errors import UsageError
 
 MB = 1 << 20
@@ -52,6 +53,7 @@ class Settings(msgspec.Struct, kw_only=True, frozen=True):
     cors_origins: tuple[str, ...] = ()
     max_writes_per_sec: int = 2000
     max_logins_per_min: int = 20
+    tls: Tls | None = None
     influxdb_url: str | None = None
     influxdb_host: str | None = None
     influxdb_port: int = 8086
@@ -144,6 +146,7 @@ def serve_settings(
         tokens=Path(environ.get("FEDSIGHT_TOKENS") or folder / "tokens.json"),
         host=_host(host, environ),
         port=_port("serve", port, environ),
+        tls=tls_of(environ.get("FEDSIGHT_TLS_CERT"), environ.get("FEDSIGHT_TLS_KEY")),
         **_limits(environ),
         **_services(environ),
     )
