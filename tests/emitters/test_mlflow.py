@@ -238,8 +238,8 @@ def test_unknown_is_left_out_and_zero_is_not(
     deliver(emitter(), logged(run))
     found = store.points(store.run(experiment))
     assert found["client.a.bytes_sent_mb"] == [(0, 0)]
-    assert found["comm/total_bytes_up_mb"] == [(0, 0)]
-    assert not {"client.a.accuracy", "client.a.status", "round/accuracy", "comm/total_bytes_mb"} & set(found)
+    assert found["comm/total_bytes_up_mb"] == found["comm/total_bytes_mb"] == [(0, 0)]
+    assert not {"client.a.accuracy", "client.a.status", "round/accuracy", "comm/total_bytes_down_mb"} & set(found)
 
 
 def test_nan_is_kept_and_infinity_becomes_the_largest_number(

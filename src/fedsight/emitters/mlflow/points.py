@@ -71,7 +71,7 @@ def place_tags(update: ClientUpdate) -> dict[str, str]:
 
 
 def round_values(report: RoundReport) -> dict[str, float]:
-    """A round's figures, by MLflow's names; unknown ones are left out."""
+    """A round's figures, by MLflow's names; unknown ones are left out. The total volume is of what is known of up and down."""
     summary = report.summary
     own: dict[str, float | None] = {
         "accuracy": summary.global_accuracy,
@@ -91,15 +91,15 @@ def round_values(report: RoundReport) -> dict[str, float]:
     values = {f"round/{name}": value for name, value in known.items()}
     for name, value in summary.metrics.items():
         values[f"round/metrics.{name}" if name in known else f"round/{name}"] = value
-    up_mb = None if summary.total_bytes_up is None else summary.total_bytes_up / BYTES_PER_MB
-    down_mb = None if summary.total_bytes_down is None else summary.total_bytes_down / BYTES_PER_MB
+    up, down = summary.total_bytes_up, summary.total_bytes_down
+    volumes = {
+        "total_bytes_up_mb": up,
+        "total_bytes_down_mb": down,
+        "total_bytes_mb": None if up is None and down is None else (up or 0.0) + (down or 0.0),
+        "bytes_per_client_mb": summary.bytes_per_client,
+    }
+    values.update({f"comm/{name}": num / BYTES_PER_MB for name, num in volumes.items() if num is not None})
     others = {
-        "comm/total_bytes_up_mb": up_mb,
-        "comm/total_bytes_down_mb": down_mb,
-        "comm/total_bytes_mb": None if up_mb is None or down_mb is None else up_mb + down_mb,
-        "comm/bytes_per_client_mb": up_mb / summary.num_completed
-        if up_mb is not None and summary.num_completed
-        else None,
         "agg/gradient_norm_dispersion": summary.gradient_norm_dispersion,
         "agg/gradient_divergence": summary.gradient_norm_dispersion,
         "agg/aggregation_time_sec": summary.aggregation_time_sec,
