@@ -61,6 +61,7 @@ def test_another_process_delivers_the_run_and_ends(tmp_path: Path) -> None:
     assert told(out)[-1] == {"close": "finished"}
     state = run.emitters[0].state()
     assert (state.name, state.pending_bytes, state.num_events) == ("filed", 0, 11)
+    assert repr(emitter).endswith(" bytes delivered, 0 pending, 0 failed, working, in a process of its own>")
     (note,) = [log for log in of_type(run.path, Log) if log.component == "emitter filed"]
     assert note.event == "delivered"
     with pytest.raises(ProcessLookupError):

@@ -56,12 +56,7 @@ class Following:
         self._pid = os.getpid()
 
     def __repr__(self) -> str:
-        state = self.state()
-        how = f"failing: {state.last_error}" if state.failing_since is not None else "working"
-        return (
-            f"<{self.name} → {self.identity}: {state.delivered_bytes:,} bytes delivered, "
-            f"{state.pending_bytes:,} pending, {state.num_failed} failed, {how}>"
-        )
+        return f"<{self.state().in_short()}>"
 
     @property
     def on_change(self) -> OnChange | None:

@@ -80,7 +80,7 @@ class OwnProcess:
         _parents.add(self)
 
     def __repr__(self) -> str:
-        return f"<{self.name} in a process of its own → {self.pending()}>"
+        return f"<{self.state().in_short()}, in a process of its own>"
 
     # ── what a run asks ───────────────────────────────────────────────────────────────────────
 

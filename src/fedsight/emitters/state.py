@@ -33,6 +33,14 @@ class EmitterState(msgspec.Struct, frozen=True):
     failing_since: float | None = None
     busy_since: float | None = None
 
+    def in_short(self) -> str:
+        """Name, destination, figures: an emitter's `repr`."""
+        how = "working" if self.failing_since is None else f"failing: {self.last_error}"
+        return (
+            f"{self.name} → {self.destination}: {self.delivered_bytes:,} bytes delivered, "
+            f"{self.pending_bytes:,} pending, {self.num_failed} failed, {how}"
+        )
+
     def what_is_pending(self) -> str:
         """What is not delivered yet, and why, in a line."""
         told = f"{self.pending_bytes:,} bytes are not at {self.name} yet"
