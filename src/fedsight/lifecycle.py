@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import atexit
+import contextlib
 import logging
 import sys
 import time
+from collections.abc import Iterator
 from types import TracebackType
 from typing import TYPE_CHECKING
 
+from fedsight.errors import UsageError
 from fedsight.events import RunStatus
 
 if TYPE_CHECKING:
@@ -23,6 +26,24 @@ _open_runs: list[Run] = []
 _uncaught: BaseException | None = None
 _installed = False
 _is_ending = False
+_why_no_runs: str | None = None
+
+
+@contextlib.contextmanager
+def no_new_runs(why: str) -> Iterator[None]:
+    """Within it a new run is a `UsageError`: a module that is imported for what it defines must not train."""
+    global _why_no_runs
+    _why_no_runs = why
+    try:
+        yield
+    finally:
+        _why_no_runs = None
+
+
+def check_new_run() -> None:
+    """Raise `UsageError` where no run may begin."""
+    if _why_no_runs is not None:
+        raise UsageError("run", _why_no_runs)
 
 
 def status_after(error: BaseException | None) -> tuple[RunStatus, str | None]:

@@ -119,6 +119,7 @@ class Run:
         precision: Precision = "exact",
         monitor: bool | float | Mapping[str, Any] | None = None,
     ) -> None:
+        lifecycle.check_new_run()
         self.algorithm = algorithm
         self.config = mapping_of(config, "config") or {}
         self.verbose = verbose

@@ -161,6 +161,19 @@ def test_what_stays_pending_is_said_and_is_a_failure(tmp_path: Path) -> None:
     assert fedsight("sync", "runs", *options, cwd=tmp_path).returncode == 0
 
 
+def test_a_script_is_not_run_again_for_the_emitter_that_it_defines(tmp_path: Path) -> None:
+    script = (
+        "import fedsight\nclass Mine:\n    def finish(self): pass\nfedsight.init(run_id='exp', emitters=[Mine()])\n"
+    )
+    (tmp_path / "train.py").write_text(script + "open('trained', 'a').write('x')\n")
+    subprocess.run([sys.executable, "train.py"], cwd=tmp_path, check=True, capture_output=True, timeout=60)
+    done = fedsight("sync", "runs/exp.jsonl", "--to", "train:Mine", cwd=tmp_path)
+    assert done.returncode == 1
+    assert "train.py starts a run when it is imported for Mine: put the class into a module of its own" in done.stderr
+    assert (tmp_path / "trained").read_text() == "x"
+    assert len(list((tmp_path / "runs").glob("*.jsonl"))) == 1
+
+
 def test_an_emitter_that_is_slow_is_not_one_that_fails(tmp_path: Path) -> None:
     path = a_run(tmp_path)
     out = tmp_path / "out"

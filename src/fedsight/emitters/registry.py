@@ -13,6 +13,7 @@ from typing import Any
 
 import msgspec
 
+from fedsight import lifecycle
 from fedsight.errors import UsageError
 
 GROUP = "fedsight.emitters"
@@ -91,8 +92,13 @@ def load(name: str) -> Any:
         raise UsageError("to", f"There is no emitter {name!r}. There are: {known}; or give MODULE:CLASS.")
     if target == name and "" not in sys.path:
         sys.path.insert(0, str(Path.cwd()))  # a command's own path has not the folder where the user stands
+    why = (
+        f"{module}.py starts a run when it is imported for {attribute}: put the class into a module of its own, or the "
+        'training under `if __name__ == "__main__":`.'
+    )
     try:
-        found: Any = importlib.import_module(module)
+        with lifecycle.no_new_runs(why):
+            found: Any = importlib.import_module(module)
     except ModuleNotFoundError as error:
         if error.name is None or not f"{module}.".startswith(f"{error.name}."):
             raise
