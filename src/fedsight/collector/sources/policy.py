@@ -134,17 +134,20 @@ class PolicyEngine:
             rows = [row for row in rows if isinstance(row, dict)]
             before = len(found)
             found |= {ident: row for row in rows if (ident := decision_id(row)) not in found}
-            times = [ts for row in rows if (ts := number(row.get("timestamp"))) is not None]
+            times = [ts for row in rows if (ts := epoch_sec(row.get("timestamp"))) is not None]
             if len(rows) < DECISIONS_A_PAGE or len(found) == before or not times or end == min(times):
                 break
             end = min(times)
+        # What bears no time can't be told from what came before.
         fresh = [
-            (number(row.get("timestamp")), ident, row)
+            (ts, ident, row)
             for ident, row in found.items()
-            if ident not in at.decisions and not _is_older(row, at.decisions_at)
+            if (ts := epoch_sec(row.get("timestamp"))) is not None
+            and (at.decisions_at is None or ts >= at.decisions_at)
+            and ident not in at.decisions
         ]
-        fresh.sort(key=lambda item: item[0] if item[0] is not None else float("inf"))
-        newest = max((ts for ts, _, _ in fresh if ts is not None), default=None)
+        fresh.sort(key=lambda item: item[:2])
+        newest = max((ts for ts, _, _ in fresh), default=None)
         if newest is not None:
             same = [ident for ts, ident, _ in fresh if ts == newest]
             at.decisions = [*at.decisions, *same] if newest == at.decisions_at else same
@@ -240,11 +243,6 @@ def decision_id(row: dict[str, Any]) -> str:
         if isinstance(row.get(key), (str, int)):
             return str(row[key])
     return hashlib.sha256(msgspec.json.encode(row, order="deterministic")).hexdigest()[:24]
-
-
-def _is_older(row: dict[str, Any], than: float | None) -> bool:
-    ts = number(row.get("timestamp"))
-    return than is not None and (ts is None or ts < than)
 
 
 def _first(places: list[dict[str, Any]], keys: tuple[str, ...]) -> str | None:

@@ -86,22 +86,17 @@ class HttpWeb:
 
     async def _get(self, url: str, params: dict[str, Any]) -> tuple[bytes, str]:
         target = self._target(url)
+        if params:
+            target = target.copy_merge_params({k: v for k, v in params.items() if v is not None})
         where = f"GET {target.path}"
-        ours = (target.scheme, target.host, target.port) == (self._base.scheme, self._base.host, self._base.port)
         try:
-            async with self._client.stream(
-                "GET",
-                target.copy_merge_params({k: v for k, v in params.items() if v is not None}) if params else target,
-                headers=self._headers if ours else {},
-                auth=self._auth if ours else None,
-            ) as answer:
-                if not answer.is_success:
-                    raise Answered(
-                        f"{where} answered {answer.status_code} {answer.reason_phrase}".rstrip(), answer.status_code
-                    )
-                if answer.headers.get("content-encoding", "identity") != "identity":
-                    raise SourceDown(f"{where} answered packed ({answer.headers['content-encoding']}), unasked")
-                return await self._body(answer, where), where
+            try:
+                return await self._ask(target, where), where
+            except httpx.RemoteProtocolError as error:
+                if "without sending a response" not in str(error):
+                    raise
+                # It hung up on a connection that we kept, just when we spoke.
+                return await self._ask(target, where), where
         except httpx.TimeoutException as error:
             raise SourceDown(f"{where}: no answer within {self._timeout_sec:g} s") from error
         except httpx.ConnectError as error:
@@ -110,6 +105,20 @@ class HttpWeb:
             raise SourceDown(f"{where}: the answer broke off, or is no HTTP") from error
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise SourceDown(f"{where}: {type(error).__name__}") from error
+
+    async def _ask(self, target: httpx.URL, where: str) -> bytes:
+        ours = (target.scheme, target.host, target.port) == (self._base.scheme, self._base.host, self._base.port)
+        async with self._client.stream(
+            "GET", target, headers=self._headers if ours else {}, auth=self._auth if ours else None
+        ) as answer:
+            if not answer.is_success:
+                raise Answered(
+                    f"{where} answered {answer.status_code} {answer.reason_phrase}".rstrip(), answer.status_code
+                )
+            packing = answer.headers.get("content-encoding", "identity")
+            if packing != "identity":
+                raise SourceDown(f"{where} answered packed ({packing}), unasked")
+            return await self._body(answer, where)
 
     async def _body(self, answer: httpx.Response, where: str) -> bytes:
         body = bytearray()
