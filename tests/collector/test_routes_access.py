@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -26,6 +27,11 @@ READS = [
     "/api/v1/samples?node=edge&metric=ram_mb",
     "/api/v1/nodes",
     "/api/v1/dead-letters",
+    "/api/v1/fl/metrics?experiment_id=r1",
+    "/api/v1/network/metrics",
+    "/api/v1/network/topology",
+    "/api/v1/policy/events",
+    "/api/v1/system/events",
     "/api/openapi.json",
     "/api/docs",
 ]
@@ -110,6 +116,26 @@ def test_a_revoked_token_opens_nothing_any_more(guarded: Collector) -> None:
     assert guarded.http.get("/api/v1/runs", headers=bearer(token)).status_code == 200
     guarded.tokens.revoke(grant.id)
     assert guarded.http.get("/api/v1/runs", headers=bearer(token)).status_code == 401
+
+
+def test_a_ticket_is_for_those_who_may_read(guarded: Collector) -> None:
+    assert guarded.http.post("/api/v1/ticket").status_code == 401
+    assert guarded.http.post("/api/v1/ticket", headers=bearer(guarded.token("producer"))).status_code == 403
+    answer = guarded.http.post("/api/v1/ticket", headers=bearer(guarded.token("viewer")))
+    assert answer.status_code == 200
+    assert answer.headers["cache-control"] == "no-store"
+    assert 0 < answer.json()["expires_at"] - time.time() <= 30
+
+
+def test_a_ticket_opens_one_stream_once_and_nothing_else(guarded: Collector) -> None:
+    ticket = guarded.http.post("/api/v1/ticket", headers=bearer(guarded.admin)).json()["ticket"]
+    assert guarded.http.get("/api/v1/runs", params={"ticket": ticket}).status_code == 401
+    with guarded.http.stream("GET", "/api/v1/stream", params={"ticket": ticket}) as answer:
+        assert answer.status_code == 200
+    again = guarded.http.get("/api/v1/stream", params={"ticket": ticket})
+    assert again.status_code == 401
+    assert ticket not in again.text
+    assert ticket not in guarded.output
 
 
 def test_the_page_itself_is_open_since_one_logs_in_there(guarded: Collector) -> None:

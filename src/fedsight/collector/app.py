@@ -23,9 +23,11 @@ from fedsight.collector import cors
 from fedsight.collector.access import Caller, Denied, caller
 from fedsight.collector.api import (
     flopynet,
+    health,
     heflwr,
     hivewatch,
     live,
+    metrics,
     network,
     otlp,
     policy,
@@ -40,13 +42,17 @@ from fedsight.collector.dashboard import CONTENT_SECURITY_POLICY, Dashboard
 from fedsight.collector.errors import CODES, Refused
 from fedsight.collector.parts import Parts
 from fedsight.collector.settings import MB, Settings
+from fedsight.collector.traffic_meter import DASHBOARD, ROUTED
 from fedsight.errors import RunNotFound, UsageError
 
 logger = logging.getLogger(__name__)
 
 LOGIN_PATH = "/api/v1/login"
-OPEN_PATHS = (LOGIN_PATH, "/api/v1/logout")
-"""What everybody may call: it is how one gets in."""
+OPEN_PATHS = (LOGIN_PATH, "/api/v1/logout", *health.PROBES)
+"""What everybody may call: how one gets in, and whether the collector is there."""
+
+OUTSIDE_API = (*heflwr.PATHS, otlp.PATH, metrics.PATH, health.PATH, *health.PROBES)
+"""Addresses that are the API's though they don't begin like it: others have made them well known."""
 
 SHIPPING_PREFIX = "/api/v1/journals/"
 
@@ -79,6 +85,9 @@ class FrontDoor:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one connection."""
+        await self.parts.traffic.measure(self._answer, scope, receive, send)
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         kind: str = scope["type"]
         if kind == "lifespan":
             await self._api(scope, receive, send)
@@ -89,7 +98,7 @@ class FrontDoor:
         is_api = path == "/api" or path.startswith(("/api/", "/ws/"))
         headers = {k.decode("latin-1").lower(): v.decode("latin-1") for k, v in scope["headers"]}
         if kind == "http":
-            is_api = is_api or path in heflwr.PATHS or path == otlp.PATH or hivewatch.is_for_us(path, _accept(scope))
+            is_api = is_api or path in OUTSIDE_API or hivewatch.is_for_us(path, _accept(scope))
             may_read = cors.headers_for(headers.get("origin"), self.parts.settings.cors_origins)
             send = _with_headers(send, None if is_api else CONTENT_SECURITY_POLICY, may_read)
         try:
@@ -100,8 +109,10 @@ class FrontDoor:
         except Denied as denied:
             await _deny(scope, send, denied)
             return
+        routed: Any = {**scope, "path": path} if is_api else DASHBOARD
+        scope[ROUTED] = routed  # type: ignore[literal-required]
         if is_api:
-            await self._api({**scope, "path": path}, receive, send)  # type: ignore[arg-type]
+            await self._api(routed, receive, send)
         elif kind == "http":
             await self._dashboard(scope, receive, send)
         else:
@@ -222,6 +233,8 @@ def _api(parts: Parts) -> Litestar:
             *hivewatch.HANDLERS,
             *heflwr.HANDLERS,
             *otlp.HANDLERS,
+            *health.HANDLERS,
+            *metrics.HANDLERS,
         ],
         lifespan=[running],
         state=State({"parts": parts}),

@@ -9,9 +9,9 @@ from litestar import Response, get
 from litestar.params import Parameter
 
 from fedsight.collector.api.answers import AnyRequest, answers, json_answer, parts_of
-from fedsight.collector.api.reads import Cursor
+from fedsight.collector.api.reads import Cursor, FromTime, ToTime
 from fedsight.collector.api.schemas import Number
-from fedsight.collector.api.times import FromTime, ToTime, iso, time_of
+from fedsight.collector.api.times import iso, time_of
 from fedsight.collector.errors import Refused
 from fedsight.store import queries
 

@@ -9,6 +9,7 @@ from litestar.params import Parameter
 
 from fedsight.collector.api import schemas
 from fedsight.collector.api.answers import AnyRequest, answers, json_answer, parts_of, path_id, table_answer
+from fedsight.collector.api.times import FORMS, time_of
 from fedsight.collector.errors import Refused
 from fedsight.store import queries
 
@@ -19,12 +20,10 @@ Cursor = Annotated[str | None, Parameter(description="`next` of the page before.
 Order = Annotated[Literal["asc", "desc"], Parameter(description="Ascending or descending.")]
 FromRound = Annotated[int | None, Parameter(query="from", description="First round (or step) wanted, itself included.")]
 ToRound = Annotated[int | None, Parameter(query="to", description="Last round (or step) wanted, itself included.")]
-FromTs = Annotated[
-    float | None, Parameter(query="from", description="Earliest time wanted, UTC epoch seconds, itself included.")
+FromTime = Annotated[
+    str | None, Parameter(query="from", description=f"Earliest time wanted, itself included: {FORMS}.")
 ]
-ToTs = Annotated[
-    float | None, Parameter(query="to", description="Latest time wanted, UTC epoch seconds, itself included.")
-]
+ToTime = Annotated[str | None, Parameter(query="to", description=f"Latest time wanted, itself included: {FORMS}.")]
 
 
 @get(
@@ -252,8 +251,8 @@ def list_events(
     kind: Annotated[list[str] | None, Parameter(description="Only events of this kind; may be repeated.")] = None,
     exclude_kind: Annotated[list[str] | None, Parameter(description="None of this kind; may be repeated.")] = None,
     client_id: Annotated[str | None, Parameter(description="Only this client's.")] = None,
-    from_: FromTs = None,
-    to: ToTs = None,
+    from_: FromTime = None,
+    to: ToTime = None,
     limit: Limit = 1000,
     cursor: Cursor = None,
 ) -> Response[bytes]:
@@ -264,8 +263,8 @@ def list_events(
         kind=kind,
         exclude_kind=exclude_kind,
         client_id=client_id,
-        from_=from_,
-        to=to,
+        from_=time_of("from", from_),
+        to=time_of("to", to),
         limit=limit,
         cursor=cursor,
     )

@@ -10,7 +10,8 @@ from litestar.params import Parameter
 
 from fedsight.collector.api import schemas
 from fedsight.collector.api.answers import AnyRequest, answers, parts_of, path_id, table_answer
-from fedsight.collector.api.reads import Cursor, FromTs, Limit, RunId, ToTs, names
+from fedsight.collector.api.reads import Cursor, FromTime, Limit, RunId, ToTime, names
+from fedsight.collector.api.times import time_of
 from fedsight.store import queries
 
 MetricKeys = Annotated[
@@ -73,8 +74,8 @@ def get_run_samples(
     metric: MetricKeys,
     client_id: Annotated[str | None, Parameter(description="Whose monitor; the server's own when absent.")] = None,
     node: Node = None,
-    from_: FromTs = None,
-    to: ToTs = None,
+    from_: FromTime = None,
+    to: ToTime = None,
     max_points: MaxPoints = None,
 ) -> Response[bytes]:
     """What the monitor of a client, or of the server, measured."""
@@ -84,8 +85,8 @@ def get_run_samples(
         client_id=client_id,
         node=node,
         metrics=metric_keys(metric),
-        from_=from_,
-        to=to,
+        from_=time_of("from", from_),
+        to=time_of("to", to),
         max_points=max_points,
     )
     return table_answer(request, table)
@@ -102,8 +103,8 @@ def get_samples(
     request: AnyRequest,
     node: Annotated[str, Parameter(description="Of this node.")],
     metric: MetricKeys,
-    from_: FromTs = None,
-    to: ToTs = None,
+    from_: FromTime = None,
+    to: ToTime = None,
     max_points: MaxPoints = None,
 ) -> Response[bytes]:
     """What a monitor measured that belongs to no run."""
@@ -112,8 +113,8 @@ def get_samples(
         None,
         node=node,
         metrics=metric_keys(metric),
-        from_=from_,
-        to=to,
+        from_=time_of("from", from_),
+        to=time_of("to", to),
         max_points=max_points,
     )
     return table_answer(request, table)

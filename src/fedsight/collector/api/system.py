@@ -9,9 +9,9 @@ from litestar import Response, get
 from litestar.params import Parameter
 
 from fedsight.collector.api.answers import AnyRequest, answers, parts_of, table_answer
-from fedsight.collector.api.reads import Cursor, Limit
+from fedsight.collector.api.reads import Cursor, FromTime, Limit, ToTime
 from fedsight.collector.api.schemas import Number
-from fedsight.collector.api.times import FromTime, ToTime, time_of
+from fedsight.collector.api.times import time_of
 from fedsight.store import queries
 from fedsight.store.queries import Table
 

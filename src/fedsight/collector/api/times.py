@@ -5,18 +5,10 @@ from __future__ import annotations
 import math
 import re
 from datetime import datetime, timezone
-from typing import Annotated
-
-from litestar.params import Parameter
 
 from fedsight.collector.errors import Refused
 
-_FORMS = "ISO 8601 with a time zone (2025-01-16T10:30:00Z) or UTC epoch seconds"
-
-FromTime = Annotated[
-    str | None, Parameter(query="from", description=f"Earliest time wanted, itself included: {_FORMS}.")
-]
-ToTime = Annotated[str | None, Parameter(query="to", description=f"Latest time wanted, itself included: {_FORMS}.")]
+FORMS = "ISO 8601 with a time zone (2025-01-16T10:30:00Z) or UTC epoch seconds"
 
 _LONGEST_SEC = 1e11
 """Times and time frames beyond some 3,000 years are mistakes (milliseconds, mostly)."""
@@ -39,7 +31,7 @@ def time_of(field: str, text: str | None) -> float | None:
     if number is None:
         number = _iso(field, text)
     if not math.isfinite(number) or abs(number) > _LONGEST_SEC:
-        raise Refused(400, f"{field} is {text!r}; give a time as {_FORMS}.", field=field)
+        raise Refused(400, f"{field} is {text!r}; give a time as {FORMS}.", field=field)
     return number
 
 
@@ -54,7 +46,7 @@ def _iso(field: str, text: str) -> float:
     # A "+" that was not percent-encoded arrives as a space.
     match = _ISO.fullmatch(re.sub(r" (?=\d\d:?\d\d$)", "+", text) if text.count(":") > 1 else text)
     if match is None:
-        raise Refused(400, f"{field} is {text!r}; give a time as {_FORMS}.", field=field)
+        raise Refused(400, f"{field} is {text!r}; give a time as {FORMS}.", field=field)
     zone = match["zone"]
     if zone is None:
         raise Refused(
