@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import time
+from operator import itemgetter
 from typing import Any, ClassVar
 
 import msgspec
@@ -146,7 +147,7 @@ class PolicyEngine:
             and (at.decisions_at is None or ts >= at.decisions_at)
             and ident not in at.decisions
         ]
-        fresh.sort(key=lambda item: item[:2])
+        fresh.sort(key=itemgetter(0))
         newest = max((ts for ts, _, _ in fresh), default=None)
         if newest is not None:
             same = [ident for ts, ident, _ in fresh if ts == newest]
