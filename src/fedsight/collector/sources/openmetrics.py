@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterable, Mapping
 from fnmatch import fnmatchcase
 from typing import Any, ClassVar
+from urllib.parse import urlsplit
 
 import msgspec
 from prometheus_client.openmetrics import parser as openmetrics_parser
@@ -26,7 +27,7 @@ class PrometheusConfig(NetworkConfig, kw_only=True, frozen=True, forbid_unknown_
 
     metrics: which series are kept, by name ("node_*"); all where none is named. rate_of: series that count up, whatever
     their type line says; `<name>_per_sec` comes along with them. max_series: a longer answer is refused as a whole.
-    node: under which name the series stand; the source's where none is given. device: the id of what snmp_exporter asks.
+    node: under which name the series stand; host and port of `url`, as in Prometheus, where none is given. device: the id of what snmp_exporter asks.
     refresh_sec: how often the target takes its numbers (Gauge's `interval`); the same ones again within it say nothing.
     """
 
@@ -73,7 +74,7 @@ class PrometheusSource:
         metrics = {key(one.name, one.labels): one.value for one in kept}
         metrics |= self._rates(kept, now_sec)
         if metrics:
-            events.append(Sample(ts=ts, node=self.config.node or self.config.name, metrics=metrics))
+            events.append(Sample(ts=ts, node=self.config.node or urlsplit(self.config.url).netloc.rpartition("@")[2], metrics=metrics))
         return Polled(events=events)
 
     def _is_kept(self, name: str) -> bool:

@@ -42,7 +42,7 @@ _SNMP_NARROW_ANYWAY = frozenset({"rx_errors", "tx_errors", "rx_dropped", "tx_dro
 """IF-MIB has these as Counter32 alone."""
 
 _STATES = {
-    "dp_status", "port_status", "of_port_state", "of_port_curr_speed", "learned_l2_port", "of_dp_desc_stats",
+    "dp_status", "port_status", "of_port_state", "of_port_curr_speed", "of_port_max_speed", "of_port_reason", "learned_l2_port", "of_dp_desc_stats",
     "ifOperStatus", "ifHighSpeed", "ifSpeed", "sysUpTime",
 }  # fmt: skip
 _FLOW_BYTES = "flow_byte_count_"
