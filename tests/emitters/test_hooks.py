@@ -228,6 +228,12 @@ def test_a_second_object_of_a_class_has_an_offset_of_its_own(tmp_path: Path) -> 
     assert [call[0] for call in first.calls] == [call[0] for call in second.calls] == ["init", "round", "finish"]
 
 
+def test_one_object_given_twice_is_refused(tmp_path: Path) -> None:
+    emitter = Everything()
+    with pytest.raises(UsageError, match="twice: leave one out"):
+        a_run(tmp_path, emitter, emitter)
+
+
 def test_the_class_is_the_name_to_sync_to() -> None:
     hooks = Hooks(Everything())
     hooks.open(RunInfo("exp"), None)

@@ -96,6 +96,9 @@ def as_emitters(given: Sequence[object]) -> list[Emitter]:
 
     Raises `UsageError` for what can't, and where two deliver to the same place.
     """
+    for number, each in enumerate(given):
+        if any(each is other for other in given[:number]):
+            raise UsageError("emitters", f"emitters holds {each!r} twice: leave one out.")
     emitters = [_as_emitter(each) for each in given]
     seen: dict[str, int] = {}
     for emitter in emitters:
