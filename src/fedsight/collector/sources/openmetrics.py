@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from collections.abc import Iterable, Mapping
 from fnmatch import fnmatchcase
@@ -19,7 +20,9 @@ from fedsight.collector.sources.network import Network, NetworkConfig
 from fedsight.collector.sources.source import Polled, SourceDown, Web
 from fedsight.events import Event, Sample
 
-MAX_LABEL_BYTES = 200
+MAX_LABEL_CHARACTERS = 200
+
+_BARE_COUNTER = re.compile(r"^# +TYPE +(\S+)(?<!_total) +counter *$", re.MULTILINE)
 
 
 class PrometheusConfig(NetworkConfig, kw_only=True, frozen=True, forbid_unknown_fields=True):
@@ -74,7 +77,11 @@ class PrometheusSource:
         metrics = {key(one.name, one.labels): one.value for one in kept}
         metrics |= self._rates(kept, now_sec)
         if metrics:
-            events.append(Sample(ts=ts, node=self.config.node or urlsplit(self.config.url).netloc.rpartition("@")[2], metrics=metrics))
+            events.append(
+                Sample(
+                    ts=ts, node=self.config.node or urlsplit(self.config.url).netloc.rpartition("@")[2], metrics=metrics
+                )
+            )
         return Polled(events=events)
 
     def _is_kept(self, name: str) -> bool:
@@ -104,7 +111,7 @@ def key(name: str, labels: Mapping[str, str]) -> str:
 def _escaped(value: str) -> str:
     for character in "%,={}":
         value = value.replace(character, f"%{ord(character):02X}")
-    return value[:MAX_LABEL_BYTES]
+    return value[:MAX_LABEL_CHARACTERS]
 
 
 def parse(text: str, max_series: int) -> list[Series]:
@@ -119,12 +126,15 @@ def parse(text: str, max_series: int) -> list[Series]:
             if is_openmetrics
             else text_string_to_metric_families(text)
         )
+        # The parser adds "_total" to counters without it, as OpenMetrics has them; names are kept as the target writes them.
+        bare = set() if is_openmetrics else {f"{name}_total" for name in _BARE_COUNTER.findall(text)}
         found: list[Series] = []
         for family in families:
             for sample in family.samples:
                 if len(found) >= max_series:
                     raise SourceDown(f"more than {max_series} series (max_series)")
-                found.append(Series(sample.name, dict(sample.labels), float(sample.value)))
+                name = sample.name.removesuffix("_total") if sample.name in bare else sample.name
+                found.append(Series(name, dict(sample.labels), float(sample.value)))
     except (ValueError, TypeError, KeyError, IndexError, AttributeError) as error:
         # The parsers raise whatever their code runs into.
         raise SourceDown(f"no Prometheus text: {type(error).__name__}: {str(error)[:200]}") from error

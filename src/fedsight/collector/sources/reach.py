@@ -135,9 +135,11 @@ class ReachSource:
         """Raises `OSError` where the target can't even be tried."""
         # The name is looked up outside of what is measured.
         kind = socket.SOCK_STREAM if target.port is not None else socket.SOCK_DGRAM
-        family, _, _, _, address = (await asyncio.get_running_loop().getaddrinfo(target.host, target.port, type=kind))[
-            0
-        ]
+        try:
+            found = await asyncio.get_running_loop().getaddrinfo(target.host, target.port, type=kind)
+        except UnicodeError as error:
+            raise OSError(None, "this can be no host's name") from error
+        family, _, _, _, address = found[0]
         if target.port is None:
             return await self._ping(socket.AddressFamily(family), address)
         outcome = Outcome([], self.config.tries, open=False)

@@ -1,0 +1,125 @@
+"""Active probes over real sockets: latency and loss are what was measured, or absent."""
+
+from __future__ import annotations
+
+import socket
+import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from collector.sources.replay import logged, metrics, poll
+from fedsight.collector.sources.reach import ReachConfig, ReachSource
+from fedsight.collector.sources.source import SourceDown
+
+NO_NAME = f"tcp://{'x' * 64}:80"
+"""A name with too long a part, which nobody even has to look up."""
+
+
+@contextmanager
+def listening(backlog: int = 16) -> Iterator[tuple[socket.socket, str]]:
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        server.listen(backlog)
+        yield server, f"tcp://127.0.0.1:{server.getsockname()[1]}"
+
+
+def source(*targets: str, **options: object) -> ReachSource:
+    return ReachSource(ReachConfig(name="reach", targets=targets, **options))  # type: ignore[arg-type]
+
+
+def test_a_target_that_answers_has_a_latency_and_no_loss() -> None:
+    with listening() as (_, target):
+        events = poll(source(target, tries=4))
+    told = metrics(events, target)
+    assert told["tries"] == 4
+    assert told["packet_loss_rate"] == 0
+    assert told["open"] == 1
+    assert 0 < told["latency_min_ms"] <= told["latency_ms"] <= told["latency_max_ms"]
+    assert metrics(events, "reach") == {"packet_loss_rate": 0, "average_latency_ms": told["latency_ms"]}
+
+
+def test_a_refusal_is_an_answer_from_a_port_that_is_closed() -> None:
+    with listening() as (_, target):
+        pass
+    told = metrics(poll(source(target, tries=2)), target)
+    assert told["open"] == 0
+    assert told["packet_loss_rate"] == 0
+    assert told["latency_ms"] > 0
+
+
+def test_what_does_not_answer_is_lost_and_has_no_latency() -> None:
+    with listening(backlog=0) as (server, target), socket.socket() as first, socket.socket() as second:
+        # With its queue full the kernel drops what else knocks.
+        for client in (first, second):
+            client.setblocking(False)
+            client.connect_ex(server.getsockname())
+        asked = source(target, tries=2, try_timeout_sec=0.2)
+        events = poll(asked)
+        assert metrics(events, target) == {"tries": 2, "packet_loss_rate": 1, "open": 0}
+        assert metrics(events, "reach") == {"packet_loss_rate": 1}
+        assert logged(events) == ["target_lost"]
+        assert logged(poll(asked)) == []
+        for _ in range(2):
+            server.accept()[0].close()
+        assert logged(poll(asked)) == ["target_reached"]
+
+
+def test_a_target_that_can_not_be_tried_costs_only_itself_and_is_said_once() -> None:
+    with listening() as (_, target):
+        asked = source(target, NO_NAME, tries=1)
+        events = poll(asked)
+        assert logged(events) == ["part_unknown"]
+        assert metrics(events, target)["open"] == 1
+        assert metrics(events, "reach")["packet_loss_rate"] == 0
+        assert logged(poll(asked)) == []
+
+
+def test_where_nothing_can_be_tried_the_source_is_down() -> None:
+    with pytest.raises(SourceDown, match="no host's name"):
+        poll(source(NO_NAME))
+
+
+def may_ping() -> bool:
+    low, high = map(int, Path("/proc/sys/net/ipv4/ping_group_range").read_text().split())
+    return low <= high
+
+
+def test_ping_sockets_that_are_not_allowed_are_named_with_the_remedy() -> None:
+    if may_ping():
+        pytest.skip("missing: a machine that allows no ping sockets")
+    with pytest.raises(SourceDown, match=r"net\.ipv4\.ping_group_range"):
+        poll(source("icmp://127.0.0.1"))
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "[::1]"])
+def test_a_ping_is_answered(host: str) -> None:
+    try:
+        family, protocol = (
+            (socket.AF_INET6, socket.IPPROTO_ICMPV6) if "[" in host else (socket.AF_INET, socket.IPPROTO_ICMP)
+        )
+        with socket.socket(family, socket.SOCK_DGRAM, protocol) as probe:
+            probe.connect(("::1" if "[" in host else host, 0))
+            probe.send(struct.pack("!BBHHH", 128 if "[" in host else 8, 0, 0, 0, 0))
+    except OSError as error:
+        pytest.skip(f"missing: ping sockets for {host} ({error.strerror})")
+    target = f"icmp://{host}"
+    told = metrics(poll(source(target, tries=3)), target)
+    assert told["packet_loss_rate"] == 0
+    assert told["latency_ms"] > 0
+    assert "open" not in told
+
+
+@pytest.mark.parametrize("target", ["http://x:80", "tcp://x", "icmp://x:80", "x", "tcp://x:99999", "icmp://"])
+def test_a_target_that_can_not_be_meant_is_refused(target: str) -> None:
+    with pytest.raises(ValueError, match="targets|[Pp]ort"):
+        ReachConfig(name="reach", targets=(target,))
+
+
+def test_tries_that_do_not_fit_into_a_poll_are_refused() -> None:
+    with pytest.raises(ValueError, match="don't fit into timeout_sec, 4"):
+        ReachConfig(name="reach", url="tcp://x:1", tries=5, try_timeout_sec=1)
+    with pytest.raises(ValueError, match="targets: none"):
+        ReachConfig(name="reach")
