@@ -45,12 +45,13 @@ class Item(msgspec.Struct):
     feed: Feed
     run_id: str | None
     values: dict[str, Any]
+    commit: int = 0
     journal: str | None = None
     offset: int | None = None
 
 
 class News(msgspec.Struct):
-    """All news of (since, commit], of each feed by commit. `skipped`: how many older ones of a feed did not fit."""
+    """All news of (since, commit], in the order of their commits. `skipped`: how many older ones of a feed did not fit."""
 
     as_of: str
     commit: int
@@ -74,6 +75,7 @@ def news(store: Store, feeds: Collection[Feed], since: int, run_id: str | None, 
             told.items += reversed(items)
             if total > len(items):
                 told.skipped[feed] = total - len(items)
+        told.items.sort(key=lambda item: item.commit)
         return told
 
 
@@ -86,7 +88,7 @@ def _rounds(view: Snapshot, feed: Feed, since: int, run_no: str, limit: int) -> 
     columns = ", ".join(f"d.{name}" for name in ROUND_COLUMNS)
     return _items(
         view.columns(
-            f"SELECT r.run_id, {columns}, count(*) OVER () AS total_ FROM rounds d JOIN runs r USING (run_no) "
+            f"SELECT r.run_id, {columns}, d.version AS version_, count(*) OVER () AS total_ FROM rounds d JOIN runs r USING (run_no) "
             f"WHERE {_where('d', since, run_no)} ORDER BY d.version DESC, d.run_no DESC, d.round DESC LIMIT {limit}"
         ),
         feed,
@@ -98,7 +100,7 @@ def _updates(view: Snapshot, feed: Feed, since: int, run_no: str, limit: int) ->
     return _items(
         view.columns(
             f"SELECT r.run_id, c.client_id, {columns}, CASE WHEN u.source = 1 THEN 'server' ELSE 'client' END AS told_by, "
-            "count(*) OVER () AS total_ FROM client_updates u JOIN runs r USING (run_no) "
+            "u.version AS version_, count(*) OVER () AS total_ FROM client_updates u JOIN runs r USING (run_no) "
             f"JOIN clients c ON c.run_no = u.run_no AND c.client_no = u.client_no WHERE {_where('u', since, run_no)} "
             f"ORDER BY u.version DESC, u.run_no DESC, u.round DESC, u.client_no DESC LIMIT {limit}"
         ),
@@ -114,7 +116,7 @@ def _samples(view: Snapshot, feed: Feed, since: int, run_no: str, limit: int) ->
             "  max(s.version) AS version FROM samples s JOIN journals j USING (journal) "
             f"  WHERE s.node IS NOT NULL AND {_ROLES[feed]} AND {_where('s', since, run_no)} GROUP BY s.journal, s.position) "
             "SELECT r.run_id, g.client_id, g.node, g.ts, g.metrics, g.journal AS journal_, g.position AS offset_, "
-            "count(*) OVER () AS total_ FROM g LEFT JOIN runs r USING (run_no) "
+            "g.version AS version_, count(*) OVER () AS total_ FROM g LEFT JOIN runs r USING (run_no) "
             f"ORDER BY g.version DESC, g.journal DESC, g.position DESC LIMIT {limit}"
         ),
         feed,
@@ -124,7 +126,8 @@ def _samples(view: Snapshot, feed: Feed, since: int, run_no: str, limit: int) ->
 def _events(view: Snapshot, feed: Feed, since: int, run_no: str, limit: int) -> tuple[list[Item], int]:
     return _items(
         view.columns(
-            "SELECT r.run_id, e.data AS data_, e.journal AS journal_, e.position AS offset_, count(*) OVER () AS total_ "
+            "SELECT r.run_id, e.data AS data_, e.journal AS journal_, e.position AS offset_, e.version AS version_, "
+            "count(*) OVER () AS total_ "
             "FROM events e LEFT JOIN runs r USING (run_no) LEFT JOIN journals j ON e.journal = j.journal "
             f"WHERE {_OF_EVENTS[feed]} AND {_where('e', since, run_no)} "
             f"ORDER BY e.version DESC, e.journal DESC, e.position DESC LIMIT {limit}"
@@ -147,9 +150,9 @@ def _items(columns: dict[str, list[Any]], feed: Feed) -> tuple[list[Item], int]:
     items = []
     for values in zip(*columns.values(), strict=True):
         row = dict(zip(names, values, strict=True))
-        total, run_id = row.pop("total_"), row.pop("run_id")
+        total, run_id, commit = row.pop("total_"), row.pop("run_id"), row.pop("version_")
         journal, offset = row.pop("journal_", None), row.pop("offset_", None)
         if (line := row.pop("data_", None)) is not None:
             row = msgspec.json.decode(line)
-        items.append(Item(feed, run_id, {k: v for k, v in row.items() if v is not None}, journal, offset))
+        items.append(Item(feed, run_id, {k: v for k, v in row.items() if v is not None}, commit, journal, offset))
     return items, total if items else 0
