@@ -109,7 +109,7 @@ def test_the_list_of_runs(collector: Collector) -> None:
 
 def test_health_is_ok_in_words_and_in_json(collector: Collector) -> None:
     assert collector.http.get("/health").text == "ok"
-    assert collector.http.get("/health", headers={"accept": "application/json"}).json()["status"] == "ok"
+    assert collector.http.get("/health", headers={"accept": "application/json"}).json()["status"] == "healthy"
 
 
 def test_a_browser_that_opens_a_page_gets_the_dashboard(collector: Collector) -> None:

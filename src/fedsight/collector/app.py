@@ -41,6 +41,7 @@ from fedsight.collector.api import (
 from fedsight.collector.dashboard import CONTENT_SECURITY_POLICY, Dashboard
 from fedsight.collector.errors import CODES, Refused
 from fedsight.collector.parts import Parts
+from fedsight.collector.self_metrics import registry_of
 from fedsight.collector.settings import MB, Settings
 from fedsight.collector.traffic_meter import DASHBOARD, ROUTED
 from fedsight.errors import RunNotFound, UsageError
@@ -237,7 +238,7 @@ def _api(parts: Parts) -> Litestar:
             *metrics.HANDLERS,
         ],
         lifespan=[running],
-        state=State({"parts": parts}),
+        state=State({"parts": parts, "metrics_registry": registry_of(parts)}),
         openapi_config=OpenAPIConfig(
             title="Fedsight",
             version=__version__,

@@ -176,6 +176,17 @@ class Indexer:
         with self._lock:
             return self._pending_bytes - sum(feed.end - feed.indexed for feed in self._unreadable.values())
 
+    @property
+    def is_running(self) -> bool:
+        """Whether the thread lives."""
+        return self._thread.is_alive()
+
+    def lag_sec(self, now: float) -> float:
+        """How long the oldest bytes that are not in the store have waited, at least."""
+        with self._lock:
+            since = [feed.queue[0][1] if feed.queue else feed.changed_at for feed in self._waiting.values()]
+        return max(0.0, now - min(since)) if since else 0.0
+
     def unreadable(self) -> dict[Path, str]:
         """Journals that can't be read at present, and why not."""
         with self._lock:

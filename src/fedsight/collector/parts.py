@@ -23,6 +23,7 @@ from fedsight.collector.sources.runner import Sources, Writers
 from fedsight.collector.subscribing import Newsroom
 from fedsight.collector.tickets import Tickets
 from fedsight.collector.together import Together, finish_batches
+from fedsight.collector.traffic_meter import TrafficMeter
 from fedsight.collector.watch import FolderWatch
 from fedsight.store import Store
 
@@ -43,6 +44,7 @@ class Parts:
             self.tokens, on_loopback=settings.on_loopback, open_reads=settings.open_reads, open_logs=settings.open_logs
         )
         self.tickets = Tickets()
+        self.traffic = TrafficMeter()
         self.writes = RateLimit(settings.max_writes_per_sec, 2.0)
         self.logins = RateLimit(settings.max_logins_per_min / 60, 60.0)
         settings.index.parent.mkdir(parents=True, exist_ok=True)

@@ -81,12 +81,15 @@ class _Batch(msgspec.Struct):
 
     commit: int
     messages: list[Message]
+    num_skipped: int
 
 
 class Newsroom:
     """Answers subscriptions; each question that several readers have is asked once."""
 
     def __init__(self, store: Store, hub: Hub) -> None:
+        self.num_skipped = 0
+        """Messages that readers were not told, because they were too slow, but told of."""
         self._store = store
         self._hub = hub
         self._answers: dict[tuple[frozenset[Feed], str | None, int, int], asyncio.Task[_Batch]] = {}
@@ -110,6 +113,7 @@ class Newsroom:
                 if asked != (wanted.position, wanted.feeds, wanted.run_id):
                     continue  # it wants something else by now
                 wanted.position = batch.commit
+                self.num_skipped += batch.num_skipped
                 if batch.messages:
                     yield batch.messages
                     heard_at = loop.time()
@@ -144,6 +148,7 @@ class Newsroom:
                 (token, encode({"type": body.pop("type"), "as_of": token, **body}))
                 for token, body in zip(tokens, bodies, strict=False)
             ],
+            sum(told.skipped.values()),
         )
 
 

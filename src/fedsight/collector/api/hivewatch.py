@@ -1,4 +1,4 @@
-"""HiveWatch's routes: /runs, /runs/<id>/metadata, /runs/<id>/events, /stream and /health, for viewers and scripts made for it.
+"""HiveWatch's routes: /runs, /runs/<id>/metadata, /runs/<id>/events and /stream, for viewers and scripts made for it.
 
 They stand beside the dashboard's own addresses: a browser that opens a page (`Accept: text/html`) gets the
 dashboard there. Who may read the API may read these; unlike HiveWatch's, they allow no other site's pages (CORS).
@@ -13,11 +13,10 @@ from typing import Annotated, Any
 
 import anyio.to_thread
 import msgspec
-from litestar import MediaType, Response, get
+from litestar import Response, get
 from litestar.params import Parameter
 from litestar.response import Stream
 
-from fedsight import __version__
 from fedsight.collector import retelling
 from fedsight.collector.api.answers import AnyRequest, json_answer, parts_of, path_id
 from fedsight.collector.parts import Parts
@@ -31,7 +30,7 @@ from fedsight.store.queries.event_counts import event_counts
 PING_SEC = 20.0
 """HiveWatch pings every 25 s. News of the hub comes every 10 s at least, so ours come after 20 to 30 s."""
 
-_PATHS = re.compile(r"/runs|/runs/[^/]+/(?:metadata|events)|/stream|/health")
+_PATHS = re.compile(r"/runs|/runs/[^/]+/(?:metadata|events)|/stream")
 _PAGES_TOO = re.compile(r"/runs.*")
 
 
@@ -116,14 +115,6 @@ def _array(events: Iterator[JsonObject]) -> Iterator[bytes]:
 
 def _json_stream(pieces: Iterator[bytes]) -> Stream:
     return Stream(pieces, media_type="application/json", headers={"cache-control": "no-store", "vary": "accept"})
-
-
-@get("/health", sync_to_thread=False, include_in_schema=False)
-def get_health(request: AnyRequest) -> Response[bytes]:
-    """`ok`, as HiveWatch says; who asks for JSON is told the name and version, too."""
-    if "application/json" in request.headers.get("accept", ""):
-        return json_answer(request, {"status": "ok", "name": "fedsight", "version": __version__})
-    return Response(b"ok", media_type=MediaType.TEXT, headers={"cache-control": "no-store", "vary": "accept"})
 
 
 @get("/stream", include_in_schema=False)
@@ -223,4 +214,4 @@ def _message(event: JsonObject) -> bytes:
     return b"data: %b\n\n" % to_json(event)
 
 
-HANDLERS: list[Any] = [list_runs, get_metadata, get_events, get_health, stream]
+HANDLERS: list[Any] = [list_runs, get_metadata, get_events, stream]

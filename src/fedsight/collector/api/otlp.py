@@ -148,7 +148,9 @@ def _answer(num_rejected: int, reason: str, is_json: bool) -> Response[bytes]:
 def _fault(status: int, code: int, message: str, is_json: bool) -> Response[bytes]:
     headers = {"retry-after": "5"} if status == 503 else {}
     if is_json:
-        return Response(msgspec.json.encode(_Status(code, message)), status_code=status, media_type=JSON, headers=headers)
+        return Response(
+            msgspec.json.encode(_Status(code, message)), status_code=status, media_type=JSON, headers=headers
+        )
     text = message.encode()[:4000]
     # Status in protobuf: 1: int32 code, 2: string message.
     data = bytes((0x08, code, 0x12)) + _varint(len(text)) + text
