@@ -2,7 +2,11 @@
 
 import { decodeRow, decodeSeries, decodeTable } from './decode'
 import { noteServerTime } from './clock.svelte'
-import type { Client, DeadLetter, FedEvent, MetricNames, Node, Round, Rows, Run, RunDetail, Samples, Series, StepCurve, Update, WireTable } from './types'
+import { figuresOf, type Figure } from './exposition'
+import type {
+  Client, ConfigValue, DeadLetter, FedEvent, Health, MetricNames, Network, NetworkMetrics, Node, PolicyEvent, Round, Rows, Run, RunDetail, Samples, Series, Source,
+  Status, StepCurve, SystemEvent, Update, WireTable,
+} from './types'
 
 /** `away`: nobody answered. `unauthorized`: log in. `not_found`: no such run or client. `refused`: everything else. */
 export type ApiErrorKind = 'away' | 'unauthorized' | 'not_found' | 'refused'
@@ -32,21 +36,24 @@ export function apiUrl(path: string, query: Query = {}): string {
 }
 
 async function call<T>(path: string, query: Query = {}, init: RequestInit = {}): Promise<T> {
+  const response = await answered(apiUrl(path, query), { headers: { Accept: 'application/json' }, ...init })
+  const text = await response.text()
+  try {
+    return (text ? JSON.parse(text) : null) as T
+  } catch {
+    throw new ApiError('refused', `The answer to ${path} is not JSON.`, response.status)
+  }
+}
+
+async function answered(url: string, init: RequestInit): Promise<Response> {
   let response: Response
   try {
-    response = await fetch(apiUrl(path, query), { headers: { Accept: 'application/json' }, ...init })
+    response = await fetch(url, init)
   } catch {
     throw new ApiError('away', 'The collector does not answer.')
   }
   noteServerTime(response.headers.get('date'))
-  if (response.ok) {
-    const text = await response.text()
-    try {
-      return (text ? JSON.parse(text) : null) as T
-    } catch {
-      throw new ApiError('refused', `The answer to ${path} is not JSON.`, response.status)
-    }
-  }
+  if (response.ok) return response
   throw new ApiError(kindOf(response.status), await messageOf(response), response.status)
 }
 
@@ -83,7 +90,7 @@ async function all<T>(path: string, query: Query, most: number): Promise<Rows<T>
 }
 
 export const api = {
-  status: () => call<{ as_of: string; mode: string; version: string }>('/status'),
+  status: () => call<Status>('/status'),
 
   login: (token: string) =>
     call<unknown>('/login', {}, {
@@ -149,6 +156,42 @@ export const api = {
     const { ts, ...values } = decodeSeries(await call<WireTable>(path, { ...query, node: node.node, client_id: node.client_id }))
     return { ...values, ts: ts as number[] }
   },
+
+  /** How the collector and its parts do; null where it can't tell. An unhealthy one answers 503, and says why. */
+  async health(): Promise<Health | null> {
+    try {
+      const response = await fetch('/health', { headers: { Accept: 'application/json' } })
+      const body = (await response.json()) as Health
+      return typeof body?.components === 'object' ? body : null
+    } catch {
+      return null // an older collector's word, or a proxy's page; whether it is away is told by the other calls
+    }
+  },
+
+  sources: async () => (await call<{ sources: Source[] }>('/sources')).sources,
+
+  config: async () => (await call<{ values: ConfigValue[] }>('/config')).values,
+
+  /** What the collector tells of itself, as Prometheus text. */
+  async ownFigures(): Promise<Figure[]> {
+    return figuresOf(await (await answered('/metrics', { headers: { Accept: 'text/plain' } })).text())
+  },
+
+  async systemEvents(query: Query): Promise<Rows<SystemEvent>> {
+    return decodeTable<SystemEvent>(await call<WireTable>('/system/events', query))
+  },
+
+  async policyEvents(query: Query): Promise<Rows<PolicyEvent>> {
+    return decodeTable<PolicyEvent>(await call<WireTable>('/policy/events', query))
+  },
+
+  async allDeadLetters(query: Query): Promise<Rows<DeadLetter>> {
+    return decodeTable<DeadLetter>(await call<WireTable>('/dead-letters', query))
+  },
+
+  networks: async () => (await call<{ topologies: Network[] }>('/network/topology')).topologies,
+
+  networkMetrics: (timeframe: string, source: string | null = null) => call<NetworkMetrics>('/network/metrics', { timeframe, source }),
 
   metrics: (runId: string) => call<MetricNames & { as_of: string }>(at(runId, '/metrics')),
 }

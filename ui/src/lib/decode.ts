@@ -7,7 +7,8 @@ const SPELLED: Record<string, number> = { NaN: NaN, Infinity: Infinity, '-Infini
 /** Columns whose strings are text, whatever they look like: a client may be called "NaN". */
 const TEXT = new Set([
   'run_id', 'project', 'algorithm', 'framework', 'state', 'error', 'client_id', 'status', 'city', 'country',
-  'kind', 'event', 'message', 'journal', 'reason', 'role', 'node',
+  'kind', 'event', 'message', 'journal', 'reason', 'role', 'node', 'component', 'level', 'type', 'source', 'id',
+  'policy_id', 'action', 'result',
 ])
 const NUMBER_MAPS = new Set(['metrics'])
 const NUMBER_LISTS = new Set(['sparkline'])

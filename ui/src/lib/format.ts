@@ -75,6 +75,12 @@ export const watts = guarded((value) => (value === 0 ? '0 W' : scaled(value * 10
 
 export const joules = guarded((value) => (value === 0 ? '0 J' : scaled(value * 1000, 1000, ['mJ', 'J', 'kJ', 'MJ', 'GJ'])))
 
+/** Bits a second, as networks are told. */
+export const bitRate = guarded((value) => (value === 0 ? '0 bit/s' : scaled(value, 1000, ['bit/s', 'kbit/s', 'Mbit/s', 'Gbit/s', 'Tbit/s'])))
+
+/** Events a second. */
+export const perSecond = guarded((value) => (value === 0 ? '0/s' : `${value >= 9.995 ? grouped.format(value) : value.toFixed(2)}/s`))
+
 /** Bytes a second. */
 export const byteRate = guarded((value) => `${scaled(value, 1000, ['B', 'kB', 'MB', 'GB', 'TB'])}/s`)
 

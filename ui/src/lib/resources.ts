@@ -33,7 +33,7 @@ export interface ResourceChart {
   rate?: (value: Num) => string
 }
 
-const CHARTS: ResourceChart[] = [
+export const CHARTS: readonly ResourceChart[] = [
   { title: 'CPU', format: percent, curves: [{ key: 'cpu_pct', label: 'Of the machine', colour: 'blue', hint: 'Share of all its cores that the training process and its children used' }] },
   { title: 'CPU cores', format: number, unless: ['cpu_pct'], curves: [{ key: 'cpu_cores', label: 'In use', colour: 'blue' }] },
   { title: 'Memory', format: megabytes, curves: [{ key: 'ram_mb', label: 'RAM', colour: 'green', hint: 'Of the training process and its children' }] },
@@ -63,8 +63,8 @@ const CHARTS: ResourceChart[] = [
 ]
 
 /** The charts for a node that has these keys, each with the curves that it has. */
-export function chartsOf(keys: ReadonlySet<string>): ResourceChart[] {
-  return CHARTS.filter((chart) => !chart.unless?.some((key) => keys.has(key)))
+export function chartsOf(keys: ReadonlySet<string>, kinds: readonly ResourceChart[] = CHARTS): ResourceChart[] {
+  return kinds.filter((chart) => !chart.unless?.some((key) => keys.has(key)))
     .map((chart) => ({ ...chart, curves: chart.curves.filter((curve) => keys.has(curve.key)) }))
     .filter((chart) => chart.curves.length > 0)
 }

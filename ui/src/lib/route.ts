@@ -6,6 +6,8 @@ export type Route =
   | { page: 'client'; runId: string; clientId: string }
   | { page: 'machines' }
   | { page: 'machine'; node: string }
+  | { page: 'network' }
+  | { page: 'system' }
   | { page: 'unknown'; path: string }
 
 /** What page a path stands for. Ids are decoded after the path is split: they may hold slashes. */
@@ -14,6 +16,7 @@ export function parsePath(path: string): Route {
   const ids = parts.map(decode)
   if (parts.length === 0) return { page: 'runs' }
   const [runId, clientId] = [ids[1], ids[3]]
+  if (parts.length === 1 && (parts[0] === 'network' || parts[0] === 'system')) return { page: parts[0] }
   if (parts[0] === 'machines') {
     if (parts.length === 1) return { page: 'machines' }
     if (parts.length === 2 && ids[1] != null) return { page: 'machine', node: ids[1] }

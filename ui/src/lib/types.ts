@@ -200,3 +200,134 @@ export type Samples = Record<string, Num[]> & { ts: number[] }
 
 /** Curves over the rounds: column name → values, in step with `round`. */
 export type Series = Record<string, Num[]> & { round: number[] }
+
+/** A system that the collector asks again and again. */
+export interface Source {
+  name: string
+  kind: string
+  url: string
+  state: string
+  since: Num
+  interval_sec: number
+  timeout_sec: number
+  last_success_at: Num
+  last_error: string | null
+  last_error_at: Num
+  last_duration_sec: Num
+  next_poll_at: Num
+  clock_error: string | null
+  num_cycles: number
+  num_successes: number
+  num_failures: number
+  num_events: number
+}
+
+/** What a system said, or how a source did. */
+export interface SystemEvent {
+  ts: Num
+  kind: string
+  component: string
+  event: string
+  level: string
+  message: string | null
+  run_id: string | null
+  client_id: string | null
+  journal: string
+  offset: number
+}
+
+export interface PolicyEvent {
+  ts: Num
+  type: string
+  source: string | null
+  id: string | null
+  component: string | null
+  policy_id: string | null
+  action: string | null
+  result: string | null
+  reason: string | null
+  trust_score: Num
+  client_id: string | null
+  run_id: string | null
+  journal: string
+  offset: number
+}
+
+/** One value of the configuration in force. */
+export interface ConfigValue {
+  key: string
+  value: unknown
+  origin: string
+  note: string | null
+}
+
+export interface Status {
+  as_of: string
+  mode: string
+  version: string
+  started_at?: number
+  num_runs?: number
+  num_journals?: number
+  pending_bytes?: number
+  num_dead_letters?: number
+  index_error?: string | null
+  system_health?: string
+}
+
+/** How the collector and each of its parts does: healthy, degraded, unhealthy or starting. */
+export interface Health {
+  status: string
+  components: Record<string, { status: string; error?: string }>
+}
+
+export interface Device {
+  id: string
+  up?: boolean
+  name?: string
+  type?: string
+  manufacturer?: string
+  hardware?: string
+  software?: string
+  address?: string
+}
+
+export interface End {
+  device: string
+  port: string
+}
+
+export interface Link {
+  id: string
+  src: End
+  dst: End
+  up?: boolean
+  one_way?: boolean
+}
+
+export interface Host {
+  id: string
+  name?: string
+  mac?: string
+  addresses?: string[]
+  device?: string
+  port?: string
+}
+
+/** A network as one source last told it. */
+export interface Network {
+  source: string
+  ts: number
+  last_change: number
+  devices: Device[]
+  links: Link[]
+  hosts: Host[]
+  journal: string
+}
+
+export interface NetworkMetrics {
+  last_update: string | null
+  topology: { devices: number | null; hosts: number | null; links: number | null; devices_down: number | null; links_down: number | null }
+  performance: { average_latency_ms: unknown; peak_bandwidth_mbps: unknown; packet_loss_rate: unknown; flow_table_utilization: unknown }
+  traffic_analysis: { fl_traffic_percentage: unknown; control_traffic_percentage: unknown; background_traffic_percentage: unknown }
+  qos_metrics: { high_priority_flows: number | null; medium_priority_flows: number | null; low_priority_flows: number | null; priority_violations: number | null }
+}
