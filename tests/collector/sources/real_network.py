@@ -37,8 +37,8 @@ PROGRAMS = {
 }
 SCHEMA = Path("/usr/share/openvswitch/vswitch.ovsschema")
 
-OSKEN = ("os-ken==1.4.1", "eventlet==0.41.0", "setuptools<81")
-FAUCET = ("faucet==1.10.12", "setuptools<81")
+OSKEN = ("os-ken==1.4.1", "eventlet==0.41.3", "setuptools<81")
+FAUCET = ("faucet==1.10.12", "eventlet==0.41.3", "setuptools<81")
 
 # os-ken 1.4.1 asks for a name that eventlet dropped in 0.30.3.
 OSKEN_MANAGER = """

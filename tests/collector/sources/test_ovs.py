@@ -178,7 +178,7 @@ def test_a_remote_database_gives_counters_without_flows(two_bridges: Path) -> No
 
 
 def test_no_database_is_reported_in_its_own_words(programs: Path) -> None:
-    with pytest.raises(SourceDown, match="ovs-vsctl: .*database connection failed"):
+    with pytest.raises(SourceDown, match=r"ovs-vsctl: .*database connection failed"):
         poll(OvsSource(OvsConfig(name="ovs")))
 
 
@@ -193,7 +193,7 @@ def test_a_program_that_is_not_installed_is_named_with_its_package(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(SourceDown, match="ovs-vsctl: .*openvswitch-switch"):
+    with pytest.raises(SourceDown, match=r"ovs-vsctl: .*openvswitch-switch"):
         poll(OvsSource(OvsConfig(name="ovs")))
 
 

@@ -114,7 +114,7 @@ def test_a_ping_is_answered(host: str) -> None:
 
 @pytest.mark.parametrize("target", ["http://x:80", "tcp://x", "icmp://x:80", "x", "tcp://x:99999", "icmp://"])
 def test_a_target_that_can_not_be_meant_is_refused(target: str) -> None:
-    with pytest.raises(ValueError, match="targets|[Pp]ort"):
+    with pytest.raises(ValueError, match="targets: "):
         ReachConfig(name="reach", targets=(target,))
 
 

@@ -172,7 +172,7 @@ import asyncio, json
 from pathlib import Path
 from fedsight.collector.sources.reach import ReachConfig, ReachSource
 Path("/proc/sys/net/ipv4/ping_group_range").write_text("0 0")
-source = ReachSource(ReachConfig(name="reach", targets=("icmp://10.77.0.3", "icmp://10.77.0.99", "icmp://[::1]"), tries=3))
+source = ReachSource(ReachConfig(name="reach", targets=("icmp://10.77.0.3", "icmp://10.77.0.99", "icmp://[::1]", "icmp://10.99.0.1"), tries=3))
 events = asyncio.run(source.poll(None, None)).events
 print(json.dumps({event.node: event.metrics for event in events if hasattr(event, "node")}))
 """
@@ -180,10 +180,12 @@ print(json.dumps({event.node: event.metrics for event in events if hasattr(event
     assert told["icmp://10.77.0.3"]["packet_loss_rate"] == 0
     assert 0 < told["icmp://10.77.0.3"]["latency_min_ms"] <= told["icmp://10.77.0.3"]["latency_ms"]
     assert told["icmp://10.77.0.99"] == {"tries": 3, "packet_loss_rate": 1}
+    # Nobody is there, and no way leads there.
+    assert told["icmp://10.99.0.1"] == {"tries": 3, "packet_loss_rate": 1}
     assert told["icmp://[::1]"]["packet_loss_rate"] == 0
     answered = [told[node]["latency_ms"] for node in ("icmp://10.77.0.3", "icmp://[::1]")]
     assert told["reach"]["average_latency_ms"] == pytest.approx(sum(answered) / 2)
-    assert told["reach"]["packet_loss_rate"] == pytest.approx(1 / 3)
+    assert told["reach"]["packet_loss_rate"] == 0.5
 
 
 # ── Faucet ────────────────────────────────────────────────────────────────────────────────────

@@ -71,10 +71,13 @@ class Target(msgspec.Struct, frozen=True):
     @classmethod
     def of(cls, text: str) -> Target:
         """Raises `ValueError` naming the target that can't be meant."""
-        parts = urlsplit(text)
-        port = parts.port
-        if parts.hostname and ((parts.scheme == "tcp" and port) or (parts.scheme == "icmp" and port is None)):
-            return cls(text, parts.hostname, port)
+        try:
+            parts = urlsplit(text)
+            host, port = parts.hostname, parts.port
+        except ValueError as error:
+            raise ValueError(f"targets: {text!r}: {error}") from error
+        if host and ((parts.scheme == "tcp" and port) or (parts.scheme == "icmp" and port is None)):
+            return cls(text, host, port)
         raise ValueError(f'targets: {text!r} is neither "tcp://<host>:<port>" nor "icmp://<host>"')
 
 
@@ -161,7 +164,10 @@ class ReachSource:
             ) from error
         with endpoint:
             endpoint.setblocking(False)
-            endpoint.connect(address)
+            try:
+                endpoint.connect(address)
+            except OSError:  # no way there at all: every try is lost
+                return Outcome([], self.config.tries)
             answers = [
                 await echo(endpoint, family, number, self.config.lost_after_sec) for number in range(self.config.tries)
             ]
