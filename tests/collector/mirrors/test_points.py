@@ -99,6 +99,17 @@ def test_a_network_sources_samples_and_topology_are_network_performance() -> Non
     ]
 
 
+def test_switches_that_prometheus_tells_of_are_network_performance_a_policy_engines_figures_policy_events() -> None:
+    def measurement(kind: str, **metrics: float) -> str:
+        told = [Sample(ts=1.0, node="n", metrics=metrics), SourceState(ts=1.0, source="s", type=kind, state="up")]
+        return points(*told, role="source", run_id=None)[0].partition(",")[0]
+
+    assert measurement("prometheus", rx_bps=1.0) == "network_performance"
+    assert measurement("prometheus", go_goroutines=1.0) == "system_metrics"
+    assert measurement("policy", compliance_rate=1.0) == "policy_events"
+    assert measurement("onos", up=1.0) == "network_performance"
+
+
 def test_a_policy_event_keeps_its_words() -> None:
     [point] = points(
         Policy(ts=1.0, type="decision", component="fl", client_id="a", result="denied", reason="no", trust_score=0.5)

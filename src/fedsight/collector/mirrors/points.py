@@ -33,10 +33,9 @@ _TAGS = {"client_id", "experiment_id", "node", "role", "source", "type", "compon
 _NOT_FOR_METRICS = _TAGS | {"time", "step", "status", "reason", "event_id", ""}
 """Names that mean something else here: `time` is InfluxDB's own, texts and tags are no numbers."""
 
-NETWORK_KINDS = frozenset(
-    {"onos", "ryu", "osken", "openflow", "ovs", "openvswitch", "faucet", "network", "sdn", "probe"}
-)
-"""Kinds of sources whose samples are of devices, ports and links; all others' are `system_metrics`."""
+NETWORK_KINDS = frozenset({"onos", "ofctl", "ovs", "reach"})
+_NETWORK_KEYS = frozenset({"rx_bps", "tx_bps", "rx_bytes", "tx_bytes", "devices", "latency_ms", "packet_loss_rate"})
+"""Sources of these kinds, and samples of any source with such a key, are of devices, ports and links."""
 
 _UPDATE_FIELDS = {
     "local_accuracy": "local_accuracy",
@@ -154,8 +153,7 @@ class JournalPoints:
             tags = {**run, "client_id": event.client_id or self.header.client_id}
             return "fl_training_steps", tags, {**_numbers({event.key: event.value}), "step": event.step}
         if isinstance(event, Sample):
-            measurement = "network_performance" if self.source_kind in NETWORK_KINDS else "system_metrics"
-            return measurement, {**run, "node": event.node}, _numbers(event.metrics)
+            return self._measurement(event), {**run, "node": event.node}, _numbers(event.metrics)
         if isinstance(event, Topology):
             return "network_performance", {"source": event.source}, _topology(event)
         if isinstance(event, Policy):
@@ -164,6 +162,13 @@ class JournalPoints:
             up = {"up": 1.0, "down": 0.0}.get(event.state)
             return "system_metrics", {"source": event.source, "type": event.type}, {"up": up}
         return None
+
+    def _measurement(self, sample: Sample) -> str:
+        if self.header.role != "source":
+            return "system_metrics"
+        if self.source_kind in NETWORK_KINDS or not _NETWORK_KEYS.isdisjoint(sample.metrics):
+            return "network_performance"
+        return "policy_events" if self.source_kind == "policy" else "system_metrics"
 
     def _round(self, event: RoundEnd) -> Fields:
         summary = self._rounds.summary(event.round) if event.round in self._rounds.numbers() else None
