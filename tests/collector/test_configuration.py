@@ -11,6 +11,7 @@ import pytest
 
 import fedsight.collector.settings as settings_module
 from fedsight.collector.configuration import OPTIONS, Configuration, read_configuration, read_dotenv, settings_of, shown
+from fedsight.collector.settings import Settings
 from fedsight.collector.sources.config import build, masked_url
 from fedsight.errors import UsageError
 
@@ -167,10 +168,25 @@ def test_every_variable_of_the_text_is_known() -> None:
     assert known.issuperset(TEXT_VARIABLES)
 
 
-def test_every_variable_that_the_settings_read_can_be_set_in_the_file() -> None:
+def test_everything_that_the_settings_hold_can_be_set_in_the_file() -> None:
+    keys = {option.key.replace(".", "_") for option in OPTIONS}
+    elsewhere = {"mode", "folder", "index", "tls", "source_tables", "variables", "in_force"}
+    assert set(Settings.__struct_fields__) - elsewhere <= keys
     known = {variable for option in OPTIONS for variable in option.variables}
-    named = set(re.findall(r"FEDSIGHT_[A-Z_]+[A-Z]", Path(settings_module.__file__).read_text()))
-    assert named <= known
+    assert set(re.findall(r'"(FEDSIGHT_[A-Z_]+)"', Path(settings_module.__file__).read_text())) <= known
+
+
+def test_defaults_that_are_shown_are_those_in_force(tmp_path: Path) -> None:
+    settings = settings_of(read(tmp_path))
+    for value in read(tmp_path).values:
+        held = getattr(settings, value.key.replace(".", "_"), None)
+        if value.value and held is not None:
+            assert str(int(held) if isinstance(held, (bool, float)) else held) == value.value, value.key
+
+
+def test_a_list_in_the_file(tmp_path: Path) -> None:
+    settings = settings_of(read(tmp_path, "cors_origins = ['https://a.example', 'https://b.example']"))
+    assert settings.cors_origins == ("https://a.example", "https://b.example")
 
 
 def test_variables_of_the_text_name_sources_by_url_or_host(tmp_path: Path) -> None:

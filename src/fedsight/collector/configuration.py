@@ -66,6 +66,11 @@ OPTIONS: tuple[Option, ...] = (
     _own("max_logins_per_min", "20", kind="number", least=1, most=10_000),
     _own("tls_cert"),
     _own("tls_key"),
+    _own("cors_origins", ""),
+    _own("max_writes_per_sec", "2000", kind="number", least=1),
+    _own("max_logins_per_min", "20", kind="number", least=1),
+    Option("tls.cert", ("FEDSIGHT_TLS_CERT",)),
+    Option("tls.key", ("FEDSIGHT_TLS_KEY",)),
     Option("log_level", ("FEDSIGHT_LOG_LEVEL", "LOG_LEVEL"), "warning", "level"),
     Option(
         "collection_interval_sec",
@@ -272,7 +277,11 @@ def _text_of(key: str, value: Any, path: Path) -> str:
         return "1" if value else "0"
     if isinstance(value, (int, float, str)):
         return str(value)
-    raise UsageError(key, f"{path}: {key} is {masked(value, key)!r}; allowed: a text, a number, true or false")
+    if isinstance(value, list) and all(isinstance(item, str) for item in value):
+        return ",".join(value)
+    raise UsageError(
+        key, f"{path}: {key} is {masked(value, key)!r}; allowed: a text, a number, true or false, a list of texts"
+    )
 
 
 def read_dotenv(path: Path) -> dict[str, str]:

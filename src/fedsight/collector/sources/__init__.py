@@ -15,6 +15,8 @@ KINDS: dict[str, tuple[str, str, str]] = {
     "onos": ("onos", "OnosSource", "OnosConfig"),
     "ofctl": ("ofctl", "OfctlSource", "OfctlConfig"),
     "ovs": ("ovs", "OvsSource", "OvsConfig"),
+    "prometheus": ("openmetrics", "PrometheusSource", "PrometheusConfig"),
+    "reach": ("reach", "ReachSource", "ReachConfig"),
 }
 """Kind in the configuration → its module here, the class of the source, the class of its configuration."""
 
