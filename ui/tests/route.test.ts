@@ -10,9 +10,11 @@ it.each(['plain', 'a/b', '50 %', 'ключ', '?q#h', '<script>', '%2F', 'run.wit
 it('takes a trailing slash', () => {
   expect(parsePath('/')).toEqual({ page: 'runs' })
   expect(parsePath('/machines/')).toEqual({ page: 'machines' })
+  expect(parsePath('/system/')).toEqual({ page: 'system' })
+  expect(parsePath('/network')).toEqual({ page: 'network' })
   expect(parsePath('/runs/a/')).toEqual({ page: 'run', runId: 'a' })
 })
 
-it.each(['/nowhere', '/runs', '/runs/a/b', '/runs/%zz', '/runs/a/clients', '/machines/a/b'])('knows that %s is no page', (path) => {
+it.each(['/nowhere', '/runs', '/runs/a/b', '/runs/%zz', '/runs/a/clients', '/machines/a/b', '/system/a', '/network/a'])('knows that %s is no page', (path) => {
   expect(parsePath(path)).toEqual({ page: 'unknown', path })
 })

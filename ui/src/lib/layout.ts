@@ -110,19 +110,21 @@ function lieDown(places: readonly Point[]): Point[] {
   return places.map(({ x, y }) => ({ x: (x - cx) * cos - (y - cy) * sin, y: (x - cx) * sin + (y - cy) * cos }))
 }
 
-/** Stretched into a frame of this size, `margin` pixels from its edges; one device stands in the middle. */
-export function fit(places: ReadonlyMap<string, Point>, width: number, height: number, margin: number): Map<string, Point> {
+/** Pixels between linked devices at most: a network of three need not fill the screen. */
+const WIDEST_PX = 230
+
+/** Brought into a frame of this size, at least the margins from its edges and in its middle. */
+export function fit(places: ReadonlyMap<string, Point>, width: number, height: number, marginX: number, marginY: number): Map<string, Point> {
   const all = [...places.values()]
-  const span = (of: (point: Point) => number): [number, number] => {
+  const along = (of: (point: Point) => number, size: number, margin: number): ((value: number) => number) => {
     const values = all.map(of)
-    return [Math.min(...values), Math.max(...values)]
+    const [low, high] = [Math.min(...values), Math.max(...values)]
+    const scale = high - low < 1e-9 ? 0 : Math.min(WIDEST_PX, (size - 2 * margin) / (high - low))
+    return (value) => size / 2 + (value - (low + high) / 2) * scale
   }
-  if (all.length === 0) return new Map()
-  const [left, right] = span(({ x }) => x)
-  const [top, bottom] = span(({ y }) => y)
-  const along = (value: number, low: number, high: number, size: number): number =>
-    high - low < 1e-9 ? size / 2 : margin + ((value - low) / (high - low)) * (size - 2 * margin)
-  return new Map([...places].map(([id, { x, y }]) => [id, { x: along(x, left, right, width), y: along(y, top, bottom, height) }]))
+  const toX = along(({ x }) => x, width, marginX)
+  const toY = along(({ y }) => y, height, marginY)
+  return new Map([...places].map(([id, { x, y }]) => [id, { x: toX(x), y: toY(y) }]))
 }
 
 /** Places for `n` hosts of the device at `at`: a fan that opens away from the device's neighbours. */

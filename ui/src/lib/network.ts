@@ -22,6 +22,8 @@ export interface Port {
   allErrors: Num
   allDrops: Num
   lastTs: Num
+  /** Its device does not answer, or others of the network have been read since: the figures are of then. */
+  stale: boolean
   raw: Node
 }
 
@@ -35,7 +37,7 @@ export interface Reached {
   raw: Node
 }
 
-const OF_PORTS = ['rx_bps', 'network.io{direction=receive}', 'network.io{direction=transmit}', 'network.packets{direction=receive}', 'speed_bps']
+const OF_PORTS = ['rx_bps', 'tx_bps', 'network.io{direction=receive}', 'network.io{direction=transmit}', 'network.packets{direction=receive}', 'network.packets{direction=transmit}', 'speed_bps']
 
 const of = (node: Node, key: string): Num => node.metrics?.[key] ?? null
 
@@ -49,6 +51,16 @@ const truth = (value: Num): boolean | null => (value === null ? null : value > 0
 
 export function isPort(node: Node): boolean {
   return node.node.includes('/') && OF_PORTS.some((key) => of(node, key) !== null)
+}
+
+const STALE_SEC = 60
+
+/** The ports among the nodes. `network`: whose devices they are, where that is known. */
+export function portsOf(nodes: readonly Node[], network: Network | null): Port[] {
+  const down = new Set((network?.devices ?? []).filter(({ up }) => up === false).map(({ id }) => id))
+  const found = nodes.filter(isPort).map(portOf)
+  const newest = found.reduce((last, { lastTs }) => Math.max(last, lastTs ?? 0), 0)
+  return found.map((port) => ({ ...port, stale: down.has(port.device) || (port.lastTs ?? 0) < newest - STALE_SEC }))
 }
 
 export function portOf(node: Node): Port {
@@ -67,6 +79,7 @@ export function portOf(node: Node): Port {
     allErrors: both(node, 'rx_errors', 'tx_errors'),
     allDrops: both(node, 'rx_dropped', 'tx_dropped'),
     lastTs: node.last_ts,
+    stale: false,
     raw: node,
   }
 }
@@ -83,6 +96,9 @@ export function shortId(id: string): string {
   const found = /^of:0*([0-9a-f]+)$/.exec(id)
   return found ? `of:${found[1]}` : id
 }
+
+/** The same within a text. */
+export const shortIds = (text: string): string => text.replace(/\bof:0+(?=[0-9a-f])/g, 'of:')
 
 /** What each device is called: its own name where no other has it, else its id. */
 export function deviceNames(network: Network | null): Map<string, string> {
@@ -105,9 +121,9 @@ export interface LinkLoad {
 
 const highest = (values: Num[]): Num => values.reduce((most, value) => (value === null ? most : most === null ? value : Math.max(most, value)), null)
 
-/** What a link carries, as the ports at its ends tell; null where neither does. */
+/** What a link carries, as the ports at its ends tell; null where neither does (any more). */
 export function loadOf(link: Link, ports: ReadonlyMap<string, Port>): LinkLoad {
-  const ends = [link.src, link.dst].map(({ device, port }) => ports.get(`${device}/${port}`))
+  const ends = [link.src, link.dst].map(({ device, port }) => ports.get(`${device}/${port}`)).filter((end) => end?.stale !== true)
   return {
     utilization: highest(ends.map((end) => end?.utilization ?? null)),
     rate: highest(ends.flatMap((end) => [end?.rx ?? null, end?.tx ?? null])),

@@ -1,7 +1,7 @@
 /** What the collector tells of itself, as the page "System" shows it. */
 
 import { figure, total, type Figure } from './exposition'
-import type { Num, Source } from './types'
+import type { Num, Source, SystemEvent } from './types'
 
 /** One look at the collector's own figures. */
 export interface Look {
@@ -146,4 +146,14 @@ const RANK: Record<string, number> = { down: 0, stale: 1, starting: 2, up: 3 }
 /** Whoever needs looking after first, then by name. */
 export function byNeed(sources: readonly Source[]): Source[] {
   return [...sources].sort((a, b) => (RANK[a.state] ?? 1) - (RANK[b.state] ?? 1) || a.name.localeCompare(b.name, 'en', { numeric: true }))
+}
+
+const SAME_SEC = 2
+
+/** Without the states of sources that a log line tells, too, in more words. */
+export function toldOnce(events: readonly SystemEvent[]): SystemEvent[] {
+  const logs = events.filter(({ kind }) => kind === 'log')
+  const isTold = (state: SystemEvent): boolean =>
+    logs.some((log) => log.component === state.component && log.event === state.event && Math.abs((log.ts ?? Infinity) - (state.ts ?? 0)) < SAME_SEC)
+  return events.filter((event) => event.kind === 'log' || !isTold(event))
 }
