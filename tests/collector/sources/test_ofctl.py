@@ -168,6 +168,16 @@ def test_a_port_that_goes_down_takes_its_link_with_it(controller: Replay) -> Non
     assert metrics(events, f"{S1}/11")["up"] == 0
 
 
+def test_a_port_that_went_down_while_it_could_not_be_asked_for_is_told_later(controller: Replay) -> None:
+    asked = source(controller)
+    poll(asked)
+    told = json.loads(controller.answers.pop("/stats/portdesc/1"))
+    assert logged(poll(asked)) == ["part_unknown"]
+    told["1"][1]["state"] = 1
+    controller.answer("/stats/portdesc/1", told)
+    assert sorted(logged(poll(asked))) == ["part_known", "port_down"]
+
+
 def test_a_switch_that_has_gone_is_down_and_comes_back(controller: Replay) -> None:
     asked = source(controller)
     poll(asked)

@@ -117,7 +117,7 @@ class Network:
         self._config = config
         self._watch = Watch(config.name, config.forget_sec)
         self._meter = RateMeter(config.window_sec, refresh_sec, config.counter_bits == 32)
-        self._port_up: dict[str, bool] = {}
+        self._port_up: dict[tuple[str, str], bool] = {}
         self._traffic = TrafficSplit(
             Matches.of(config.fl_ports, config.fl_addresses, "fl_addresses"),
             Matches.of(config.control_ports, config.control_addresses, "control_addresses"),
@@ -159,19 +159,20 @@ class Network:
         return events
 
     def _port_changes(self, ports: list[Port], ts: float) -> list[Event]:
-        before = self._port_up
-        self._port_up = {port_id(port.device, port.port): port.up for port in ports if port.up is not None}
+        # A port that could not be asked for this time keeps its state, as long as its device is known.
+        before = {key: up for key, up in self._port_up.items() if key[0] in self._watch.devices}
+        self._port_up = before | {(port.device, port.port): port.up for port in ports if port.up is not None}
         return [
             Log(
                 ts=ts,
                 component=f"source {self._config.name}",
                 event="port_up" if up else "port_down",
-                message=f"port {port} is {'up' if up else 'down'}",
+                message=f"port {port_id(*key)} is {'up' if up else 'down'}",
                 level="info" if up else "warning",
-                extra={"port": port},
+                extra={"port": port_id(*key)},
             )
-            for port, up in self._port_up.items()
-            if before.get(port, up) != up
+            for key, up in self._port_up.items()
+            if before.get(key, up) != up
         ]
 
     def _port_metrics(self, port: Port, now_sec: float) -> dict[str, float]:
