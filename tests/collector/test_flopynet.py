@@ -210,7 +210,7 @@ def test_the_status_tells_of_the_systems_around(tmp_path: Path) -> None:
     with Collector(tmp_path) as collector:
         collector.post("j1", 0, header() + run_start() + rounds())
         engine = lines(
-            SourceState(ts=1.0, source="pe", type="policy_engine", state="up"),
+            SourceState(ts=1.0, source="pe", type="policy", state="up"),
             Sample(ts=2.0, node="pe", metrics={"enabled_policy_count": 12.0}),
             *(Policy(ts=NINE, type="decision", source="pe", id=str(n)) for n in range(3)),
         )

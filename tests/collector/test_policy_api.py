@@ -23,7 +23,9 @@ def collector(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Collector]:
             ),
             Policy(ts=200.0, type="violation", source="pe", id="v1", policy_id="p1", action="send", result="denied"),
             Policy(ts=300.0, type="trust_score", source="pe", client_id="c1", trust_score=math.nan, metrics={"n": 3.0}),
-            SourceState(ts=90.0, source="pe", type="policy_engine", state="down", error="refused", cursor={"id": 7}),
+            SourceState(ts=88.0, source="pe", type="policy", state="up", cursor={"id": 6}),
+            SourceState(ts=89.0, source="pe", type="policy", state="up", cursor={"id": 7}),
+            SourceState(ts=90.0, source="pe", type="policy", state="down", error="refused", cursor={"id": 7}),
             Log(ts=91.0, component="source pe", event="restarted", message="it restarted", level="warning"),
         )
         assert running.post("s1", 0, header("s1", "source", run_id=None) + told).status_code == 200
@@ -74,18 +76,19 @@ def test_pages_neither_skip_nor_repeat(collector: Collector) -> None:
 
 def test_what_systems_said_and_how_sources_do(collector: Collector) -> None:
     found = collector.get("/api/v1/system/events", to=95)["columns"]
-    assert found["kind"] == ["log", "source_state"]
-    assert found["component"] == ["source pe", "pe"]
-    assert found["event"] == ["restarted", "down"]
-    assert found["level"] == ["warning", "error"]
-    assert found["message"] == ["it restarted", "refused"]
+    assert found["kind"] == ["log", "source_state", "source_state"]
+    assert found["component"] == ["source pe", "pe", "pe"]
+    assert found["event"] == ["restarted", "down", "up"]  # that it was still up is no news
+    assert found["level"] == ["warning", "error", "info"]
+    assert found["message"] == ["it restarted", "refused", None]
+    assert found["ts"][2] == 88.0
     assert "cursor" not in str(found)
 
 
 def test_system_events_of_one_kind_component_and_level(collector: Collector) -> None:
     for params in ({"kind": "log"}, {"component": "source pe"}, {"level": "warning"}, {"event": "restarted"}):
         assert collector.get("/api/v1/system/events", to=95, **params)["columns"]["event"] == ["restarted"]
-    assert collector.get("/api/v1/system/events", source="pe")["columns"]["event"] == ["down"]
+    assert collector.get("/api/v1/system/events", source="pe")["columns"]["event"] == ["down", "up"]
 
 
 @pytest.mark.parametrize("path", ["/api/v1/policy/events", "/api/v1/system/events", "/api/v1/runs/r1/events"])

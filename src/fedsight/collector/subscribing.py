@@ -201,7 +201,7 @@ _TYPES: dict[Feed, tuple[str, str]] = {
 
 
 def _network_alert(log: dict[str, Any]) -> dict[str, Any]:
-    is_down = str(log.get("event", "")).endswith("_down")
+    is_down = str(log.get("event", "")).endswith(("_down", "_lost"))
     return {
         "type": log.get("event"),
         "severity": "high" if is_down else "info",

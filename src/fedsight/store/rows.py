@@ -15,9 +15,11 @@ from fedsight.events import (
     ClientEvent,
     JournalHeader,
     Log,
+    Policy,
     RoundEnd,
     RoundStart,
     RunEnd,
+    SourceState,
     Text,
     UnknownEvent,
 )
@@ -129,6 +131,10 @@ def _name_and_message(event: AnyEvent | UnknownEvent) -> tuple[str | None, str |
         return event.event, event.message
     if isinstance(event, RunEnd):
         return event.status, event.error
+    if isinstance(event, SourceState):
+        return event.state, event.error
+    if isinstance(event, Policy):
+        return event.type, event.reason
     if isinstance(event, Text):
         return None, event.text
     if isinstance(event, Checkpoint):

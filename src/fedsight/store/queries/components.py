@@ -9,12 +9,11 @@ import msgspec
 
 from fedsight.store.duckdb import Store
 from fedsight.store.queries.snapshot import Snapshot, snapshot
-from fedsight.store.queries.told import field
 
 RATE_WINDOW_SEC = 600.0
 """Over how long the rate of policy events is taken."""
 
-POLICY_TYPE = "policy_engine"
+POLICY_TYPES = ("policy", "policy_engine")
 _POLICIES = ("enabled_policy_count", "active_policies", "policy_count")
 """Keys of a policy engine's samples that say how many policies are active, the best first."""
 
@@ -44,22 +43,17 @@ def components(store: Store, now: float) -> Components:
             fl_server=_fl_server(view),
             policy_engine=_policy_engine(view, told, now),
             sdn_controller=_sdn_controller(view, told),
-            states={name: state for name, _, state, _ in told.values()},
+            states={name: state for name, _, state in told.values()},
         )
 
 
-def _states(view: Snapshot) -> dict[str, tuple[str, str, str, float]]:
-    """Of each source's journal: the source's name and type, its last state, and since when."""
+def _states(view: Snapshot) -> dict[str, tuple[str, str, str]]:
+    """Of each source's journal: the source's name and type, and its last state."""
     found = view.rows(
-        f"SELECT journal, arg_max(({field('source')}, {field('type')}, {field('state')}, ts), position) "
-        "FROM events WHERE kind = 'source_state' GROUP BY journal"
+        "SELECT journal, arg_max(data, position) FROM events WHERE kind = 'source_state' GROUP BY journal"
     )
-    return {journal: _in_order(last) for journal, last in found}
-
-
-def _in_order(last: Any) -> tuple[str, str, str, float]:
-    name, kind, state, ts = last.values() if isinstance(last, dict) else last
-    return name, kind, state, ts
+    states = {journal: msgspec.json.decode(line) for journal, line in found}
+    return {journal: (told["source"], told["type"], told["state"]) for journal, told in states.items()}
 
 
 def _fl_server(view: Snapshot) -> Component:
@@ -75,8 +69,8 @@ def _fl_server(view: Snapshot) -> Component:
     return Component("training" if state == "running" else state, figures, last_event_at)
 
 
-def _policy_engine(view: Snapshot, told: dict[str, tuple[str, str, str, float]], now: float) -> Component:
-    journals = [journal for journal, (_, kind, _, _) in told.items() if kind == POLICY_TYPE]
+def _policy_engine(view: Snapshot, told: dict[str, tuple[str, str, str]], now: float) -> Component:
+    journals = [journal for journal, (_, kind, _) in told.items() if kind in POLICY_TYPES]
     (events,) = view.rows(
         "SELECT count(*) FILTER (ts > ? AND ts <= ?), count(*), max(ts) FILTER (isfinite(ts)) FROM events "
         "WHERE kind = 'policy'",
@@ -101,7 +95,7 @@ def _policy_engine(view: Snapshot, told: dict[str, tuple[str, str, str, float]],
     return Component(_worst([told[j][2] for j in journals]) or "up", figures, last_ts)
 
 
-def _sdn_controller(view: Snapshot, told: dict[str, tuple[str, str, str, float]]) -> Component:
+def _sdn_controller(view: Snapshot, told: dict[str, tuple[str, str, str]]) -> Component:
     # What tells how many devices there are watches a network.
     found = view.rows(
         "SELECT n.journal, n.metrics['devices'], n.metrics['flows'], n.last_ts FROM nodes n "

@@ -9,6 +9,7 @@ import msgspec
 
 from fedsight.store.duckdb import Store
 from fedsight.store.queries.snapshot import Snapshot, snapshot
+from fedsight.store.queries.told import state_changes
 from fedsight.store.schema import CONTRACT, ROUND_COLUMNS
 
 Feed = Literal[
@@ -24,7 +25,16 @@ Feed = Literal[
     "alert",
 ]
 
-NETWORK_CHANGES = ("device_down", "device_up", "link_down", "link_up")
+NETWORK_CHANGES = (
+    "device_down",
+    "device_up",
+    "link_down",
+    "link_up",
+    "port_down",
+    "port_up",
+    "target_lost",
+    "target_reached",
+)
 """Names of the log events with which a source tells that a part of its network changed state."""
 
 _UPDATE_COLUMNS = ("round", "ts", "status", "base_round", *CONTRACT, "metrics")
@@ -124,12 +134,16 @@ def _samples(view: Snapshot, feed: Feed, since: int, run_no: str, limit: int) ->
 
 
 def _events(view: Snapshot, feed: Feed, since: int, run_no: str, limit: int) -> tuple[list[Item], int]:
+    where = _OF_EVENTS[feed]
+    if feed == "source_state":
+        heard = f"journal IN (SELECT journal FROM events WHERE kind = 'source_state' AND version > {since})"
+        where += f" AND (e.journal, e.position) IN ({state_changes(heard)})"
     return _items(
         view.columns(
             "SELECT r.run_id, e.data AS data_, e.journal AS journal_, e.position AS offset_, e.version AS version_, "
             "count(*) OVER () AS total_ "
             "FROM events e LEFT JOIN runs r USING (run_no) LEFT JOIN journals j ON e.journal = j.journal "
-            f"WHERE {_OF_EVENTS[feed]} AND {_where('e', since, run_no)} "
+            f"WHERE {where} AND {_where('e', since, run_no)} "
             f"ORDER BY e.version DESC, e.journal DESC, e.position DESC LIMIT {limit}"
         ),
         feed,

@@ -30,7 +30,13 @@ def told(
     journal, offset`. Raises `BadQuery`.
     """
     check_limit(limit)
+    changed = ""
+    if "source_state" in kinds:
+        # A state stands beside every cursor; what is told of are its changes.
+        changed = f"WITH changed AS ({state_changes()}) "
     where = f"kind IN ({', '.join(map(text, kinds))}){span('ts', from_, to)}"
+    if changed:
+        where += " AND (kind <> 'source_state' OR (journal, position) IN (SELECT * FROM changed))"
     params: list[Any] = []
     if run_id is not None:
         where += " AND run_id = ?"
@@ -45,6 +51,7 @@ def told(
         params += [ts, ts, journal, position]
     with snapshot(store) as view:
         found = view.columns(
+            f"{changed}"
             'SELECT ts, kind, run_id, client_id, data, journal, position AS "offset", when_ FROM '
             f"(SELECT e.*, r.run_id, {_WHEN} AS when_ FROM events e LEFT JOIN runs r ON e.run_no = r.run_no) "
             f"WHERE {where} ORDER BY when_ DESC, journal DESC, position DESC LIMIT {limit + 1}",
@@ -55,6 +62,15 @@ def told(
         following = to_cursor(when[-1], found["journal"][-1], found["offset"][-1]) if more else None
         found["data"] = [msgspec.json.decode(line) for line in found["data"]]
         return Table(view.as_of, found, following)
+
+
+def state_changes(where: str = "true") -> str:
+    """SQL of where (journal, position) the state of a source became another one, in journals that match `where`."""
+    return (
+        "SELECT journal, position FROM (SELECT journal, position, event, "
+        "lag(event) OVER (PARTITION BY journal ORDER BY position) AS before FROM events "
+        f"WHERE kind = 'source_state' AND {where}) WHERE event IS DISTINCT FROM before"
+    )
 
 
 def field(name: str, data: str = "data") -> str:
