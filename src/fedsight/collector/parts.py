@@ -77,7 +77,7 @@ class Parts:
                 self.indexer.grown(copy.path, copy.header, copy.length, copy.changed_at or self.started_at)
             self.ingest = Ingest(settings, journals, self.indexer)
             self.producers = Producers(journals, self.indexer)
-            writers = Writers(self.producers, Together(journals, self.indexer))
+            writers = Writers(self.producers, Together(journals, self.indexer), self.indexer)
             self.sources = Sources(
                 build(
                     settings.source_tables,
@@ -108,7 +108,7 @@ class Parts:
             await self.fanout.stop()
         await self.sources.stop()
         if self.own_log is not None:
-            await self._started
+            await asyncio.gather(self._started, return_exceptions=True)
             await self.own_log.stopped()
 
     def stop(self) -> None:

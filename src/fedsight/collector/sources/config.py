@@ -7,6 +7,7 @@ import math
 import os
 import re
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
@@ -75,7 +76,7 @@ def _build_one(table: dict[str, Any], number: int, interval_sec: float, environ:
             )
     config = _convert({k: v for k, v in table.items() if k in own}, classes.config, which)
     access = _convert({k: v for k, v in table.items() if k in shared}, Access, which)
-    _check(config, which)
+    _check(config, access, which)
     return Configured(classes.source(config), access)  # type: ignore[call-arg]
 
 
@@ -99,7 +100,7 @@ def _convert(table: dict[str, Any], to: Any, which: str) -> Any:
         raise UsageError(f"source.{path or '?'}", f"{which}: {path}{said}: {_AFTER_PATH.sub('', message)}") from error
 
 
-def _check(config: SourceConfig, which: str) -> None:
+def _check(config: SourceConfig, access: Access, which: str) -> None:
     if not _NAME.fullmatch(config.name):
         raise UsageError("source.name", f"{which}: name is {config.name!r}; allowed: 1 to 80 characters, no slashes")
     for key in ("interval_sec", "timeout_sec"):
@@ -111,6 +112,10 @@ def _check(config: SourceConfig, which: str) -> None:
             "source.timeout_sec",
             f"{which}: timeout_sec is {config.timeout_sec:g}; it must be below interval_sec, {config.interval_sec:g}",
         )
+    if access.ca_file is not None and not Path(access.ca_file).is_file():
+        raise UsageError("source.ca_file", f"{which}: ca_file is {access.ca_file!r}, which is no file")
+    if not 1 <= access.max_body_mb <= 1024:
+        raise UsageError("source.max_body_mb", f"{which}: max_body_mb is {access.max_body_mb}; allowed: 1 to 1024")
 
 
 def resolve(value: Any, what: str, environ: Mapping[str, str]) -> Any:

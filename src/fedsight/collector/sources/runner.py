@@ -11,13 +11,14 @@ import math
 import os
 import random
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime, timezone
 from typing import Any, Literal, TypeVar
 
 import anyio
 import anyio.to_thread
 
+from fedsight.collector.indexer import Indexer
 from fedsight.collector.journals import Journals
 from fedsight.collector.producer import Producers, journal_id
 from fedsight.collector.sources.config import Configured, masked_url
@@ -26,7 +27,7 @@ from fedsight.collector.sources.state import SourceStatus
 from fedsight.collector.sources.web import HttpWeb
 from fedsight.collector.together import Addition, Together
 from fedsight.errors import FedsightError
-from fedsight.events import MAX_LINE_BYTES, Event, Log, SourceState, decode, encode
+from fedsight.events import MAX_LINE_BYTES, Event, Log, RunEnd, SourceState, decode, encode
 
 logger = logging.getLogger(__name__)
 
@@ -75,9 +76,17 @@ class Sources:
 class Writers:
     """Where what the sources give goes."""
 
-    def __init__(self, producers: Producers, together: Together) -> None:
+    def __init__(self, producers: Producers, together: Together, indexer: Indexer) -> None:
         self._producers = producers
         self._together = together
+        self._indexer = indexer
+
+    def note_contact(self, name: str, runs: Iterable[str]) -> None:
+        """The source answers: it, and the runs that it tells of, are not lost, however long they have nothing to say."""
+        now = time.time()
+        self._indexer.heard_of(journal_id("source", f"source {name}"), now)
+        for run_id in runs:
+            self._indexer.heard_of(journal_id("server", f"source {name} run {run_id}"), now)
 
     async def write(self, name: str, polled: Polled, state: SourceState | None) -> None:
         """Append a poll's events; with `state`, all in one piece. Raises `OSError`, and then nothing is written."""
@@ -109,6 +118,8 @@ class _Watch:
         self._cursor: dict[str, Any] | None = None
         self._told: Literal["up", "down", "stale"] | None = None
         """The state that the journal ends with."""
+        self._open_runs: dict[str, None] = {}
+        """Runs that it has begun to tell of and not ended."""
         self.status = SourceStatus(
             name=config.name,
             kind=configured.source.kind,
@@ -119,15 +130,29 @@ class _Watch:
 
     async def run(self) -> None:
         """Ask until cancelled."""
-        config = self._source.config
-        last = await anyio.to_thread.run_sync(last_state, self._journals, config.name)
-        if last is not None:
-            self._cursor, self._told = last.cursor, last.state
         try:
-            web = HttpWeb(config.url, self._access, config.timeout_sec)
+            await self._go_on()
+            await self._ask_for_ever()
         except Exception as error:
-            await self._failed(_reason(error), 0.0)
+            # Not a poll's fault (those are counted): a fault of ours, or of the journal. The others go on.
+            logger.exception("source %s is not asked any more", self.status.name)
+            self.status.last_error, self.status.last_error_at = _reason(error), time.time()
+            self._become("down")
+
+    async def _go_on(self) -> None:
+        """Take up what an earlier collector had reached."""
+        last = await anyio.to_thread.run_sync(last_state, self._journals, self.status.name)
+        if last is None:
             return
+        self._told = last.state
+        # A source of another kind may have had this name.
+        if last.type == self.status.kind:
+            self._cursor = last.cursor
+            self._open_runs = dict.fromkeys((last.extra or {}).get("open_runs", ()))
+
+    async def _ask_for_ever(self) -> None:
+        config = self._source.config
+        web = HttpWeb(config.url, self._access, config.timeout_sec)
         try:
             await self._wait(random.uniform(0, min(config.interval_sec / 4, MAX_START_JITTER_SEC)))
             while True:
@@ -178,6 +203,7 @@ class _Watch:
             self.status.num_events += count
             self.status.last_success_at = time.time()
             self._become("up")
+            self._writers.note_contact(self.status.name, self._open_runs)
 
     async def _write(self, polled: Polled) -> int:
         now = time.time()
@@ -196,17 +222,35 @@ class _Watch:
                 Log(ts=now, component=name, event="clock_wrong", message=self.status.clock_error, level="warning")
             )
         state: SourceState | None = None
+        open_runs = self._open_runs
         if self._told != "up":
             if self._told is not None or self.status.num_cycles:
                 polled.events.insert(0, Log(ts=now, component=name, event="up", message=f"{name} answers again"))
             else:
                 polled.events.insert(0, Log(ts=now, component=name, event="up", message=f"{name} answers"))
         if self._told != "up" or polled.cursor != self._cursor:
-            state = SourceState(ts=now, source=name, type=self.status.kind, state="up", cursor=polled.cursor)
+            open_runs = self._open_after(polled.runs)
+            state = self._state(now, "up", polled.cursor, open_runs)
         await self._writers.write(name, polled, state)
-        self._cursor = polled.cursor
-        self._told = "up"
+        self._cursor, self._told, self._open_runs = polled.cursor, "up", open_runs
         return count
+
+    def _state(
+        self, now: float, state: Literal["up", "down"], cursor: dict[str, Any] | None, open_runs: dict[str, None]
+    ) -> SourceState:
+        extra = {"open_runs": list(open_runs)} if open_runs else None
+        return SourceState(
+            ts=now, source=self.status.name, type=self.status.kind, state=state, cursor=cursor, extra=extra
+        )
+
+    def _open_after(self, runs: dict[str, list[Event]]) -> dict[str, None]:
+        """Which runs are open when these events have been told."""
+        found = dict(self._open_runs)
+        for run_id, events in runs.items():
+            found[run_id] = None
+            if events and isinstance(events[-1], RunEnd):
+                del found[run_id]
+        return found
 
     def _forget_clock_error(self) -> bool:
         had = self.status.clock_error is not None
@@ -237,7 +281,8 @@ class _Watch:
             return
         name = self.status.name
         log = Log(ts=now, component=name, event="down", message=f"{name}: {reason}", level="error")
-        state = SourceState(ts=now, source=name, type=self.status.kind, state="down", error=reason, cursor=self._cursor)
+        state = self._state(now, "down", self._cursor, self._open_runs)
+        state.error = reason
         try:
             await self._writers.write(name, Polled(events=[log]), state)
         except OSError as error:

@@ -1,4 +1,4 @@
-"""Times and numbers as other systems write them: epoch in seconds or milliseconds, ISO 8601, numbers as texts."""
+"""Times and numbers as other systems write them: epoch in seconds (or ms, µs, ns), ISO 8601, numbers as texts."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import math
 from datetime import datetime, timezone
 from typing import Any
 
-MILLISECONDS_FROM = 1e11
-"""No epoch in seconds is so large before the year 5138: such a number counts milliseconds."""
+_UNITS = ((1e17, 1e-9), (1e14, 1e-6), (1e11, 1e-3))
+"""No epoch in seconds reaches 1e11 before the year 5138: such a number counts milliseconds, and so on."""
 
 
 def epoch_sec(value: Any) -> float | None:
@@ -25,7 +25,7 @@ def epoch_sec(value: Any) -> float | None:
 def _of_number(value: float | None) -> float | None:
     if value is None or not math.isfinite(value):
         return None
-    return value / 1000 if abs(value) >= MILLISECONDS_FROM else value
+    return next((value * unit for least, unit in _UNITS if abs(value) >= least), value)
 
 
 def number(value: Any) -> float | None:
