@@ -17,6 +17,7 @@ from collector.databases import Server, influxdb, victoria_metrics
 from collector.harness import Collector, a_round, header, run_start, until
 from fedsight.collector.journals import Journals
 from fedsight.collector.mirrors.influx import InfluxMirror
+from fedsight.errors import UsageError
 from fedsight.events import ClientUpdate, JournalHeader, RoundEnd, decode, encode
 
 NOW = float(int(time.time()) - 86_400)
@@ -227,6 +228,33 @@ def test_victoria_metrics_has_every_point_once_although_it_was_away(victoria: Se
     with mirror(victoria, journaled, tmp_path) as again:
         until(lambda: is_level(again), "all is mirrored once more")
     assert exported(victoria, "fl_training_round") == [float(n) for n in range(7_000)]
+
+
+def test_a_database_that_wants_a_password_gets_it_and_nobody_else_is_told(influx: Server, tmp_path: Path) -> None:
+    config = influx.folder / "influxdb.conf"
+    config.write_text(config.read_text().replace("[http]", "[http]\n  auth-enabled = true"))
+    influx.start()
+    url = f"http://127.0.0.1:{influx.port}"
+    command = "CREATE USER mirror WITH PASSWORD 'hunter2' WITH ALL PRIVILEGES"
+    assert httpx.post(f"{url}/query", params={"q": command}, trust_env=False).is_success
+    journaled = Journaled(tmp_path / "journals")
+    journaled.add(header() + updates(0, 3))
+    for secret, is_right in (("hunter3", False), ("hunter2", True)):
+        following = InfluxMirror(
+            f"http://mirror:{secret}@127.0.0.1:{influx.port}/", DATABASE, journaled.journals, tmp_path / "mirror.json"
+        )
+        following.start()
+        until(
+            lambda f=following, right=is_right: is_level(f) if right else "401" in (f.state().last_error or ""), secret
+        )
+        assert "hunter" not in repr(following.state())
+        following.stop()
+
+
+@pytest.mark.parametrize("url", ["localhost:8086", "ftp://h", "http://", "http://h:x", "x"])
+def test_an_address_that_can_not_be_meant_is_refused_at_the_start(tmp_path: Path, url: str) -> None:
+    with pytest.raises(UsageError, match="INFLUXDB_URL"):
+        InfluxMirror(url, DATABASE, Journals(tmp_path / "journals"), tmp_path / "mirror.json")
 
 
 def test_a_collector_mirrors_what_it_takes_in(influx: Server, tmp_path: Path) -> None:

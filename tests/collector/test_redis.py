@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,11 +14,12 @@ import redis as redis_client
 from websockets.sync.client import ClientConnection, connect
 
 from collector.databases import Server, redis
-from collector.harness import Collector, a_round, header, run_start, until
+from collector.harness import Collector, a_round, header, lines, run_start, until
 from fedsight.collector.cache import Cache
 from fedsight.collector.fanout import Envelope, Others
 from fedsight.collector.redis import RedisLink
 from fedsight.collector.subscribing import Subscription
+from fedsight.events import Sample
 
 
 @pytest.fixture
@@ -159,6 +161,29 @@ def test_a_collector_keeps_the_state_of_the_training_in_redis(server: Server, tm
         assert collector.post("j1", 0, header() + run_start() + a_round(3, "a")).status_code == 200
         state = json.loads(until(lambda: look.get("current:fl_server"), "the state is in Redis"))
     assert (state["status"], state["run_id"], state["current_round"]) == ("training", "r1", 3)
+
+
+def test_figures_of_the_network_are_kept_and_not_older_than_what_is_stored(server: Server, tmp_path: Path) -> None:
+    def sample(ts: float, latency_ms: float) -> bytes:
+        return lines(Sample(ts=ts, node="s1", metrics={"latency_ms": latency_ms}))
+
+    with (
+        Collector(tmp_path, environ={"REDIS_URL": url(server)}) as collector,
+        redis_client.Redis(port=server.port) as look,
+    ):
+
+        def latency_ms() -> Any:
+            answer = collector.get("/api/v1/network/metrics", timeframe="1h")
+            kept = json.loads(look.get("aggregated:1h"))
+            assert kept == answer
+            return answer["performance"]["average_latency_ms"]
+
+        assert latency_ms() is None
+        body = header("net", role="source", run_id=None) + sample(time.time(), 10.0)
+        collector.post("net", 0, body)
+        until(lambda: latency_ms() == 10.0, "the figure")
+        collector.post("net", len(body), sample(time.time(), 20.0))
+        until(lambda: latency_ms() == 15.0, "the newer figure")
 
 
 def envelope(number: int, feed: str = "rounds", run_id: str | None = "r1") -> Envelope:

@@ -32,10 +32,16 @@ READS = [
     "/api/v1/network/topology",
     "/api/v1/policy/events",
     "/api/v1/system/events",
+    "/api/v1/sources",
+    "/api/v1/config",
+    "/health",
+    "/metrics",
     "/api/openapi.json",
     "/api/docs",
 ]
 STREAMS = ["/api/v1/stream"]
+OPEN = ["/health/live", "/health/ready"]
+"""For orchestrators' probes; they say one word."""
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +70,7 @@ def test_this_list_names_every_route_of_the_document(guarded: Collector) -> None
     gets = {path for path, item in document["paths"].items() if "get" in item}
     named = {p.partition("?")[0] for p in READS}
     named = {p.replace("/clients/a", "/clients/{client_id}").replace("/runs/r1", "/runs/{run_id}") for p in named}
-    assert gets - {"/api/v1/stream", "/api/v1/journals/{journal}"} == named - {"/api/openapi.json", "/api/docs"}
+    assert gets - {"/api/v1/stream", "/api/v1/journals/{journal}", *OPEN} == named - {"/api/openapi.json", "/api/docs"}
 
 
 @pytest.mark.parametrize("path", [*READS, *STREAMS, "/api/v1/nothing", "/api", "/ws/nothing"])
@@ -73,6 +79,11 @@ def test_nobody_reads_without_a_token(guarded: Collector, path: str) -> None:
     assert answer.status_code == 401, answer.text
     assert answer.json()["error"]["code"] == "unauthorized"
     assert answer.headers["www-authenticate"] == "Bearer"
+
+
+@pytest.mark.parametrize("path", OPEN)
+def test_probes_need_no_token(guarded: Collector, path: str) -> None:
+    assert guarded.http.get(path).status_code == 200
 
 
 @pytest.mark.parametrize("path", [*READS, *STREAMS])

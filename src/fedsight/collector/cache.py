@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 
+from fedsight.collector.api.tables import encode
 from fedsight.collector.redis import RedisLink
 
 CURRENT_SEC = 300
@@ -42,7 +43,7 @@ class Cache:
         return await self._get(f"aggregated:{timeframe}")
 
     async def _put(self, key: str, value: dict[str, Any], lifetime_sec: int) -> None:
-        text = msgspec.json.encode(value)
+        text = encode(value)
         self._kept.pop(key, None)
         while len(self._kept) >= MAX_KEPT:
             del self._kept[next(iter(self._kept))]

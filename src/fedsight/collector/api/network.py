@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from typing import Annotated, Any
 
+import anyio.to_thread
 import msgspec
 from litestar import Response, get
 from litestar.params import Parameter
@@ -14,7 +15,7 @@ from fedsight.collector.api.reads import Cursor, Limit
 from fedsight.collector.api.schemas import Number
 from fedsight.collector.api.times import duration_of, iso, time_of
 from fedsight.collector.producer import journal_id
-from fedsight.store import queries
+from fedsight.store import Store, queries
 
 SourceName = Annotated[str | None, Parameter(description="Only what this source tells.")]
 
@@ -90,14 +91,13 @@ class TopologiesAnswer(msgspec.Struct):
 
 @get(
     "/api/v1/network/metrics",
-    sync_to_thread=True,
     tags=["flopynet"],
     summary="How the network performs",
     responses=answers(
         NetworkMetricsAnswer, "Counts, performance, traffic and classes; null what nobody measured.", 400
     ),
 )
-def get_network_metrics(
+async def get_network_metrics(
     request: AnyRequest,
     timeframe: Annotated[
         str, Parameter(description="How far back: a number and a unit (s, m, h, d, w), such as 1h.")
@@ -105,13 +105,24 @@ def get_network_metrics(
     source: SourceName = None,
 ) -> Response[bytes]:
     """Performance within the time frame up to now, and the network as it was last seen."""
-    store = parts_of(request).store
+    parts = parts_of(request)
+    span_sec = duration_of("timeframe", timeframe)
+    if source is not None:
+        return json_answer(request, await anyio.to_thread.run_sync(_figures, parts.store, timeframe, span_sec, source))
+    kept = await parts.cache.aggregated(timeframe)
+    if kept is None or kept.get("as_of") != parts.hub.as_of(parts.store.commit):
+        figures = await anyio.to_thread.run_sync(_figures, parts.store, timeframe, span_sec, None)
+        kept = msgspec.to_builtins(figures)
+        await parts.cache.put_aggregated(timeframe, kept)
+    return json_answer(request, kept)
+
+
+def _figures(store: Store, timeframe: str, span_sec: float, source: str | None) -> NetworkMetricsAnswer:
     now = time.time()
-    since = now - duration_of("timeframe", timeframe)
     journal = None if source is None else journal_id("source", f"source {source}")
     seen = queries.topologies(store, source=source, limit=10_000).topologies
-    measured = queries.performance(store, since, now, journal=journal)
-    answer = NetworkMetricsAnswer(
+    measured = queries.performance(store, now - span_sec, now, journal=journal)
+    return NetworkMetricsAnswer(
         as_of=measured.as_of,
         timeframe=timeframe,
         last_update=iso(measured.last_ts),
@@ -120,7 +131,6 @@ def get_network_metrics(
         traffic_analysis=TrafficShares(**measured.shares),
         qos_metrics=QosFigures(**measured.classes),
     )
-    return json_answer(request, answer)
 
 
 def _counts(seen: list[queries.Topology], counted: set[str]) -> TopologyCounts:

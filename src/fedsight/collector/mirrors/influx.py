@@ -20,7 +20,7 @@ import httpx
 import msgspec
 
 from fedsight.collector.mirrors.points import JournalPoints
-from fedsight.errors import FedsightError, JournalError
+from fedsight.errors import FedsightError, JournalError, UsageError
 from fedsight.events import JournalHeader, decode_block
 from fedsight.journal import JournalReader
 
@@ -141,8 +141,8 @@ class _Feed:
 class InfluxMirror:
     """Writes what the journals say into a database, behind the collector's back.
 
-    url: like "http://127.0.0.1:8086"; user name and password may stand in it. journals: called for what there is to follow.
-    file: where the positions are kept.
+    url: like "http://127.0.0.1:8086"; user name and password may stand in it. journals: what there is to follow.
+    file: where the positions are kept. Raises `UsageError` for a URL that can't be meant.
     """
 
     def __init__(
@@ -155,7 +155,7 @@ class InfluxMirror:
         username: str | None = None,
         password: str | None = None,
     ) -> None:
-        target = httpx.URL(url)
+        target = _target(url)
         auth = (username or target.username, password or target.password)
         self._target = target.copy_with(userinfo=b"", query=None, fragment=None)
         self._database = database
@@ -390,6 +390,19 @@ class Journals(Protocol):
 
     def all(self) -> Iterable[Journal]:
         """Every journal that holds something. May be called in any thread."""
+
+
+def _target(url: str) -> httpx.URL:
+    try:
+        target = httpx.URL(url)
+    except httpx.InvalidURL as error:
+        fault = str(error)
+    else:
+        if target.scheme in ("http", "https") and target.host:
+            return target
+        fault = f"its scheme is {target.scheme!r}" if target.host else "it names no host"
+    # The URL itself stays out of it: it may hold a password.
+    raise UsageError("influxdb_url", f"INFLUXDB_URL can't be meant ({fault}); give http://HOST:8086")
 
 
 def _num_dropped(answer: httpx.Response, most: int) -> int:
