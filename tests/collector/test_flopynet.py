@@ -136,10 +136,11 @@ def test_without_an_id_it_is_the_newest_run(collector: Collector) -> None:
 
 
 def test_pages_join_to_the_whole(collector: Collector) -> None:
-    numbers, clients, cursor = [], [], None
+    numbers: list[int] = []
+    clients: list[str] = []
+    cursor = None
     while True:
-        params = {"cursor": cursor} if cursor else {}
-        page = collector.get("/api/v1/fl/metrics", run_id="exp/1", limit=2, **params)
+        page = collector.get("/api/v1/fl/metrics", run_id="exp/1", limit=2, **({"cursor": cursor} if cursor else {}))
         numbers += page["global_metrics"]["rounds"]
         clients += page["client_metrics"]
         assert page["global_metrics"]["convergence_rate"] == pytest.approx(0.0378182, abs=1e-7)

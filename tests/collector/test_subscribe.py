@@ -272,7 +272,7 @@ def test_a_reader_that_does_not_read_holds_up_nobody(collector: Collector) -> No
     parts = urlsplit(collector.url)
     stuck = []
     for _ in range(5):
-        connection = socket.create_connection((parts.hostname, parts.port))
+        connection = socket.create_connection((parts.hostname, parts.port or 80))
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
         connection.sendall(
             b"GET /ws/metrics?streams=policy_events HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\n"

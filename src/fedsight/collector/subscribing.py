@@ -7,7 +7,6 @@ when it can take more, the newest of each feed, with a count of what was skipped
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import AsyncIterator, Collection, Iterable
 from typing import Any
 
@@ -160,8 +159,6 @@ async def _either(one: asyncio.Event, other: asyncio.Event, timeout_sec: float) 
     finally:
         for future in waiting:
             future.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await asyncio.gather(*waiting, return_exceptions=True)
     return bool(done)
 
 

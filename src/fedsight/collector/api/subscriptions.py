@@ -23,7 +23,10 @@ AnySocket = WebSocket[Any, Any, Any]
 
 
 class Request(msgspec.Struct, forbid_unknown_fields=True):
-    """What a reader sends. `id` is given back. `since` and `run_id` count for all of the connection's streams."""
+    """What a reader sends. `id` is given back. `since` and `run_id` count for all of the connection's streams.
+
+    Absent, they are at first what the address says, and stay as they are later.
+    """
 
     action: Literal["subscribe", "unsubscribe"]
     streams: list[str] | None = None
@@ -92,7 +95,7 @@ class Conversation:
 
     async def _next(self, rows: AsyncIterator[Message]) -> Message | None:
         """The next message of rows; None once there is a subscription, or the end."""
-        coming = asyncio.ensure_future(anext(rows, None))
+        coming = asyncio.ensure_future(_one_of(rows))
         subscribed = asyncio.ensure_future(self._has_subscribed.wait())
         try:
             await asyncio.wait((coming, subscribed), return_when=asyncio.FIRST_COMPLETED)
@@ -141,11 +144,13 @@ class Conversation:
                 self._wanted.remove(streams)
         except UnknownStream as error:
             return [_error(str(error), "streams", named)]
-        position = self._hub.position(request.since)
+        is_first = not self._has_subscribed.is_set()
+        since = self._since if is_first and request.since is None else request.since
+        position = self._hub.position(since)
         if request.action == "subscribe":
             if request.run_id is not msgspec.UNSET:
                 self._wanted.run_id = request.run_id
-            if request.since is not None or not self._has_subscribed.is_set():
+            if is_first or since is not None:
                 self._wanted.position = self._hub.commit if position is None else position
             self._has_subscribed.set()
         as_of = self._hub.as_of(self._wanted.position)
@@ -161,6 +166,12 @@ class Conversation:
         if request.action == "subscribe" and position is None:  # another store's token: it may have missed something
             answers.append(self._hub.plain("reset", self._wanted.position)[1])
         return answers
+
+
+async def _one_of(messages: AsyncIterator[Message]) -> Message | None:
+    async for message in messages:
+        return message
+    return None
 
 
 def _error(message: str, field: str | None, named: dict[str, Any]) -> bytes:
