@@ -75,6 +75,36 @@ def test_an_orphan_never_seen_with_its_parent_is_found_by_the_session_that_a_mem
         family.close()
 
 
+def test_while_nobody_runs_nothing_is_read_again(start_program, until):
+    program = start_program()
+    family = LinuxFamily(Target(program.pid))
+
+    def stands_still() -> bool:
+        before = family.num_changes
+        family.refresh()
+        return family.num_changes == before
+
+    until(stands_still)
+    program.do("sum(range(1000))")
+    assert not stands_still()
+    family.close()
+
+
+def test_a_monitor_of_its_parent_leaves_itself_out_and_does_not_look_at_itself(start_program):
+    program = start_program()
+    child = (
+        "import os, sys\n"
+        f"sys.path[:0] = {sys.path!r}\n"
+        "from fedsight.monitor.family import LinuxFamily\n"
+        "from fedsight.monitor.probes.probe import Target\n"
+        "family = LinuxFamily(Target(os.getppid(), frozenset({os.getpid()})))\n"
+        "sum(range(10**6)); family.refresh(); before = family.members[os.getpid()].cpu_sec\n"
+        "sum(range(10**6)); family.refresh()\n"
+        "print(family.members[os.getpid()].is_excluded, family.members[os.getpid()].cpu_sec == before)"
+    )
+    assert program.do(f"print(subprocess.check_output([sys.executable, '-c', {child!r}], text=True))") == "True True\n"
+
+
 def test_threads_are_no_members(start_program):
     program = start_program()
     family = LinuxFamily(Target(program.pid))

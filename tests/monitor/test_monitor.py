@@ -512,3 +512,24 @@ def test_it_publishes_what_it_costs_itself(form: FormName) -> None:
     with Monitor(0.02, form=form) as monitor:
         wait_until(lambda: num_samples(monitor) >= 10)
     assert 0 < monitor.summary()["monitor_cpu_sec"] < monitor.summary()["duration_sec"]
+
+
+def test_figures_that_are_asked_for_include_readings_that_are_still_held_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fedsight.monitor.worker.HELD_SEC", math.inf)
+    with Monitor(0.02, form="thread") as monitor:
+        wait_until(lambda: len(monitor.stats()["timestamps"]) >= 5)
+
+
+def test_the_end_of_a_training_loses_no_reading_that_is_held_back(tmp_path: Path) -> None:
+    journal = tmp_path / "monitor.jsonl"
+    source = f"""
+import os, time
+from fedsight.monitor import Monitor
+monitor = Monitor(0.1, journal={str(journal)!r})
+monitor.start()
+time.sleep(0.55)
+os.kill(os.getpid(), 9)
+"""
+    subprocess.run([sys.executable, "-c", source], check=False)
+    wait_until(lambda: any(log.event == "stopped" for log in of_type(journal, Log)))
+    assert len(of_type(journal, Sample)) >= 4

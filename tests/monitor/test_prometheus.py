@@ -178,7 +178,12 @@ def test_opentelemetrys_names_are_translated_by_its_rules(info: MetricInfo, name
 
 
 def test_labels_and_numbers_are_written_as_the_format_wants_them() -> None:
-    reading = Reading(0.0, 0.0, {'hw.temperature{hw.id=a"b\\}': float("nan"), "x.y": float("inf")}, {})
+    reading = Reading(
+        ts=0.0,
+        elapsed_sec=0.0,
+        interval_sec=None,
+        values={'hw.temperature{hw.id=a"b\\}': float("nan"), "x.y": float("inf")},
+    )
     infos = [MetricInfo("hw.temperature", "Cel", "gauge", "Of\nit"), MetricInfo("x.y", "", "gauge", "X")]
     assert render(reading, infos, {}).decode() == (
         "# HELP hw_temperature_celsius Of\\nit\n# TYPE hw_temperature_celsius gauge\n"

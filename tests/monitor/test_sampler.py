@@ -12,13 +12,13 @@ from pathlib import Path
 import pytest
 from probe_package import install
 
-from fedsight.events import Log, Sample
+from fedsight.events import JournalHeader, Log, Sample
 from fedsight.journal import JournalWriter
 from fedsight.monitor.clock import Clock
 from fedsight.monitor.probes import _third_party
 from fedsight.monitor.sampler import OWN_CPU_TIME, Sampler, TargetGone
 from fedsight.monitor.settings import Settings
-from recorded import of_type
+from recorded import events, of_type
 
 ALL_OFF = {"cpu": False, "memory": False, "network": False, "power": False}
 Opener = Callable[..., Sampler]
@@ -100,6 +100,31 @@ def test_the_first_reading_has_levels_and_the_next_also_what_came_in_between(
     assert second.metrics["elapsed_sec"] == second.metrics["interval_sec"]
     assert second.metrics["cpu_cores"] * second.metrics["interval_sec"] == pytest.approx(0.05, abs=0.02)
     assert second.metrics[OWN_CPU_TIME] > first.metrics[OWN_CPU_TIME]
+
+
+def test_readings_that_are_recorded_together_are_the_same_as_one_by_one(open_sampler: Opener, journal: Path) -> None:
+    times = Times()
+    sampler = open_sampler(cpu=True, clock=times.clock())
+    sampler.take()
+    for _ in range(3):
+        times.pass_by(0.25)
+        burn(0.02)
+        sampler.read()
+    assert len(of_type(journal, Sample)) == 1
+    assert sampler.held_sec == 0.5
+    sampler.record()
+    later = of_type(journal, Sample)[1:]
+    assert [sample.ts - 1_700_000_000 for sample in later] == [0.25, 0.5, 0.75]
+    assert [sample.metrics["interval_sec"] for sample in later] == [0.25] * 3
+    assert all(sample.metrics["cpu_cores"] * 0.25 >= 0.015 for sample in later)
+    assert sampler.held_sec == 0
+
+
+def test_what_is_said_stands_behind_the_readings_before_it(open_sampler: Opener, journal: Path) -> None:
+    sampler = open_sampler(memory=True)
+    sampler.read()
+    sampler.log("ended", "That was all.")
+    assert [type(event) for event in events(journal)] == [JournalHeader, Log, Sample, Log]
 
 
 def test_a_wall_clock_that_jumps_touches_no_interval(open_sampler: Opener, journal: Path) -> None:

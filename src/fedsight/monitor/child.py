@@ -14,6 +14,7 @@ if __name__ == "__main__":
     sys.path += sys.argv[1:]
 
 import contextlib
+import gc
 import importlib
 import os
 import signal
@@ -66,6 +67,7 @@ def main() -> None:
         settings = inbox.settings()
         settings.excluded_pids.append(os.getpid())
         inbox.watch(settings.pid)
+        gc.freeze()  # what is loaded stays
         worker = work(settings, inbox, reply, time.process_time)
         if worker is not None:
             with contextlib.suppress(EOFError):

@@ -36,8 +36,11 @@ class Schedule:
         """Seconds until the next reading is due, 0 when it is."""
         return max(0.0, self._start_sec + self._next * self._interval_sec - now_sec)
 
-    def done(self, now_sec: float) -> None:
-        """The reading that was due is taken, as of `now_sec`."""
+    def is_due(self, now_sec: float) -> bool:
+        """Whether a reading is due at `now_sec`; it is taken to be done then."""
+        if now_sec < self._start_sec + self._next * self._interval_sec:
+            return False
         reached = int((now_sec - self._start_sec) / self._interval_sec)
         self.num_missed += max(0, reached - self._next)
         self._next = max(self._next, reached) + 1
+        return True

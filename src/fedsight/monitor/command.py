@@ -82,12 +82,9 @@ class _CommandMonitor(Monitor):
             node=options.name,
             form="thread",
         )
+        # Of a shell that this was called from, this process is a descendant, and no part of its work.
+        self._settings.excluded_pids = [os.getpid()]
         self.set_metrics(power=True)
-
-    @property
-    def window(self) -> tuple[Path, int] | None:
-        """Where its readings are: the journal and an offset."""
-        return self._window
 
 
 def _journal(options: WatchOptions) -> Path | None:

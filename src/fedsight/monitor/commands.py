@@ -27,6 +27,10 @@ class Mark(Command):
     edge: Edge
 
 
+class Flush(Command):
+    """Record what was read and is held back."""
+
+
 class Switch(Command):
     """Switch metrics on and off."""
 
@@ -41,7 +45,7 @@ class Stop(Command):
     """Take the last reading, and end."""
 
 
-AnyCommand = Look | Mark | Switch | AskPending | Stop
+AnyCommand = Look | Flush | Mark | Switch | AskPending | Stop
 
 
 class Reply(msgspec.Struct, tag=True, kw_only=True):

@@ -14,7 +14,7 @@ import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from fedsight.monitor.member import LinuxMember, Member, has_cpu_clock, is_process, stat_of
+from fedsight.monitor.member import IDLE_SEC, LinuxMember, Member, has_cpu_clock, is_process, stat_of
 from fedsight.monitor.probes.probe import Target, Unavailable
 
 _MAX_KEPT_FILES = 32
@@ -39,6 +39,7 @@ class Family:
     """A process and its descendants; several probes of one thread share one, read once per sample.
 
     members: by pid, the target first, parents before children, those excluded too (they say so themselves).
+    num_changes: as long as it stays the same, so do all members and their figures.
     """
 
     is_procfs = False
@@ -48,6 +49,7 @@ class Family:
 
     def __init__(self) -> None:
         self.num_users = 1
+        self.num_changes = 0
         self._refreshed_at_sec = -1.0
         self._seen_by: set[int] = set()
 
@@ -65,9 +67,10 @@ class Family:
 
     def refresh_for(self, reader: object) -> None:
         """Read all members, unless another reader just did and `reader` hasn't seen it yet."""
-        if id(reader) in self._seen_by or time.monotonic() - self._refreshed_at_sec > _SHARED_SEC:
+        now_sec = time.monotonic()
+        if id(reader) in self._seen_by or now_sec - self._refreshed_at_sec > _SHARED_SEC:
             self.refresh()
-            self._refreshed_at_sec = time.monotonic()
+            self._refreshed_at_sec = now_sec
             self._seen_by.clear()
         self._seen_by.add(id(reader))
 
@@ -113,6 +116,9 @@ class LinuxFamily(Family):
         """Read all members now; see `Family.refresh`."""
         if self._is_over:
             raise ProcessLookupError(errno.ESRCH, f"Process {self._pid} has ended")
+        if self._stands_still():
+            return
+        self.num_changes += 1
         # Whoever went during a pass may be in its parent's figures, read before: read all once more.
         for _ in range(_PASSES):
             self._find_new()
@@ -128,6 +134,12 @@ class LinuxFamily(Family):
             for member in self._members.values():
                 member.look_again()
         self._is_over = self._members[self._pid].is_zombie
+
+    def _stands_still(self) -> bool:
+        """Whether no member has run since the last pass: then none has started a process, ended or grown either."""
+        if not self.has_clocks or self._retry or time.monotonic() - self._scanned_at_sec > IDLE_SEC:
+            return False
+        return all(member.stands_still() for member in self._members.values())
 
     def close(self) -> None:
         """Let go of the files, once each of its users has called this."""

@@ -47,6 +47,7 @@ class PsutilFamily(Family):
         if self._is_over or not self._root.is_running():
             self._is_over = True
             raise ProcessLookupError(errno.ESRCH, f"Process {self._root.pid} has ended")
+        self.num_changes += 1
         if time.monotonic() >= self._scan_at_sec:
             self._find_new()
         for pid in [pid for pid, member in self._members.items() if not self._read(member)]:

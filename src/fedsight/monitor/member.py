@@ -6,12 +6,15 @@ import os
 import sys
 import time
 
+if sys.platform != "win32":
+    import resource
+
 TICK_SEC = 1 / os.sysconf("SC_CLK_TCK") if sys.platform == "linux" else 0.01
 """What CPU times are counted in where there is no clock to the nanosecond."""
 
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE") if sys.platform == "linux" else 4096
 
-_IDLE_SEC = 1.0
+IDLE_SEC = 1.0
 """A process whose CPU clock stands still is not read again before this."""
 
 
@@ -47,7 +50,8 @@ class LinuxMember(Member):
         self._started_ticks = -1
         self._clock = cpu_clock(pid)
         self._clock_ns = -1
-        self._read_at_sec = -_IDLE_SEC
+        self._read_at_sec = -IDLE_SEC
+        self._stat_due_sec = -1.0
         self._files: list[int] = []
         if keep_files:
             for name in ("stat", "statm"):
@@ -64,6 +68,8 @@ class LinuxMember(Member):
 
     def read(self, *, has_clock: bool) -> bool:
         """Read the process again; False where it is gone."""
+        if self._is_this_process and self.is_excluded and self._started_ticks >= 0:
+            return True  # a monitor that measures from outside leaves itself out, and need not look at itself
         now = time.monotonic()
         clock_ns = -1
         if has_clock:
@@ -71,9 +77,15 @@ class LinuxMember(Member):
                 clock_ns = time.clock_gettime_ns(self._clock)
             except OSError:
                 return False
-            if clock_ns == self._clock_ns and self._read_at_sec > now - _IDLE_SEC:
+            if clock_ns == self._clock_ns and self._read_at_sec > now - IDLE_SEC:
                 return True
         try:
+            if self._is_this_process and self._files and now < self._stat_due_sec:
+                # Its CPU time and faults it can ask for itself: cheaper, and other threads need not wait for a file.
+                self._take_own(clock_ns)
+                self._clock_ns, self._read_at_sec = clock_ns, now
+                self._take_sizes(os.pread(self._files[1], 128, 0))
+                return True
             if self._files:
                 stat, statm = os.pread(self._files[0], 1024, 0), os.pread(self._files[1], 128, 0)
             else:
@@ -89,15 +101,23 @@ class LinuxMember(Member):
             return False
         self._started_ticks = started_ticks
         self._take(fields, clock_ns)
-        self._clock_ns, self._read_at_sec = clock_ns, -_IDLE_SEC if self.is_zombie else now
-        size, resident = statm.split(maxsplit=2)[:2]
-        self.virtual_bytes = int(size) * _PAGE_BYTES
-        self.rss_bytes = int(resident) * _PAGE_BYTES
+        self._clock_ns, self._read_at_sec = clock_ns, -IDLE_SEC if self.is_zombie else now
+        self._stat_due_sec = now + IDLE_SEC
+        self._take_sizes(statm)
         return True
+
+    def stands_still(self) -> bool:
+        """Whether it was read before, and has not run since."""
+        if self._is_this_process and self.is_excluded:
+            return True
+        try:
+            return self._read_at_sec >= 0 and time.clock_gettime_ns(self._clock) == self._clock_ns
+        except OSError:
+            return False
 
     def look_again(self) -> None:
         """Read it the next time even though it may have been idle."""
-        self._read_at_sec = -_IDLE_SEC
+        self._read_at_sec = -IDLE_SEC
 
     def close(self) -> None:
         """Let go of the files."""
@@ -114,12 +134,27 @@ class LinuxMember(Member):
         self.system_sec = int(stat[12]) * TICK_SEC
         self.cpu_sec = clock_ns * 1e-9 if clock_ns >= 0 else int(stat[11]) * TICK_SEC + self.system_sec
         if self._is_this_process:
-            user_sec, system_sec = _own_children_sec()
-        else:
-            # Whole ticks, rounded down: half a tick on top makes them right on average.
-            user_sec, system_sec = ((ticks + 0.5) * TICK_SEC if ticks else 0.0 for ticks in map(int, stat[13:15]))
+            self._take_own(clock_ns)
+            return
+        # Whole ticks, rounded down: half a tick on top makes them right on average.
+        user_sec, system_sec = ((ticks + 0.5) * TICK_SEC if ticks else 0.0 for ticks in map(int, stat[13:15]))
         self.reaped_cpu_sec = user_sec + system_sec
         self.reaped_system_sec = system_sec
+
+    def _take_own(self, clock_ns: int) -> None:
+        """What Linux tells a process of itself and of the children it has waited for, to the microsecond."""
+        own, children = resource.getrusage(resource.RUSAGE_SELF), resource.getrusage(resource.RUSAGE_CHILDREN)
+        self.minor_faults = own.ru_minflt + children.ru_minflt
+        self.major_faults = own.ru_majflt + children.ru_majflt
+        self.system_sec = own.ru_stime
+        self.cpu_sec = clock_ns * 1e-9 if clock_ns >= 0 else own.ru_utime + own.ru_stime
+        self.reaped_cpu_sec = children.ru_utime + children.ru_stime
+        self.reaped_system_sec = children.ru_stime
+
+    def _take_sizes(self, statm: bytes) -> None:
+        size, resident = statm.split(maxsplit=2)[:2]
+        self.virtual_bytes = int(size) * _PAGE_BYTES
+        self.rss_bytes = int(resident) * _PAGE_BYTES
 
 
 def cpu_clock(pid: int) -> int:
@@ -167,11 +202,3 @@ def is_process(pid: int) -> bool:
         return f"\nTgid:\t{pid}\n".encode() in read_file(f"/proc/{pid}/status")
     except (FileNotFoundError, ProcessLookupError):
         return False
-
-
-def _own_children_sec() -> tuple[float, float]:
-    """To the microsecond, which Linux tells of the caller's own children alone."""
-    import resource  # not on Windows
-
-    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return usage.ru_utime, usage.ru_stime

@@ -20,9 +20,9 @@ import msgspec
 
 from fedsight.errors import UsageError
 from fedsight.monitor import endings, figures
-from fedsight.monitor.commands import AnyCommand, AskPending, Look, Mark, Stop, Switch
+from fedsight.monitor.commands import AnyCommand, AskPending, Flush, Look, Mark, Stop, Switch
 from fedsight.monitor.forms import Form, FormName, MonitorLost, ProcessForm, ThreadForm
-from fedsight.monitor.settings import METRICS, Settings, checked_interval, checked_metrics, checked_pid
+from fedsight.monitor.settings import HELD_SEC, METRICS, Settings, checked_interval, checked_metrics, checked_pid
 
 logger = logging.getLogger("fedsight")
 
@@ -119,7 +119,7 @@ class Monitor:
                 pid=self._pid or os.getpid(),
                 journal=self._settings.journal or endings.temporary_journal(self),
                 metrics=dict(self.metrics),
-                excluded_pids=_monitor_pids(),
+                excluded_pids=[*self._settings.excluded_pids, *_monitor_pids()],
             )
             form: Form = ProcessForm() if self._form_name == "process" else ThreadForm()
             ready = form.start(settings)
@@ -177,6 +177,11 @@ class Monitor:
     def journal(self) -> Path | None:
         """Where the latest window is recorded; None before the first."""
         return self._window[0] if self._window else None
+
+    @property
+    def window(self) -> tuple[Path, int] | None:
+        """Where the latest window's readings are: the journal, and the offset they begin at; None before the first."""
+        return self._window
 
     @property
     def child_pid(self) -> int | None:
@@ -268,6 +273,8 @@ class Monitor:
         with self._lock:
             if self._window is None:
                 return None, 0
+            if self.interval < HELD_SEC:
+                self._call(Flush())
             if self._form is not None and not figures.has_interval(*self._window):
                 self._call(Look())  # who asks before the first interval is over gets what there is by now
             return self._window

@@ -56,6 +56,7 @@ class PipeInbox:
         # The pipe may outlive the parent in forked workers of its own, so the parent itself is watched, too.
         self._parent_fd = _pidfd(parent_pid)
         self._target_fd = -1
+        self._fds = [each for each in (fd, self._parent_fd) if each >= 0]
 
     def settings(self) -> Settings:
         """The first line. Raises `EOFError` where there is none."""
@@ -65,15 +66,19 @@ class PipeInbox:
         """Wake when the process `pid` ends."""
         if pid != self._parent_pid:
             self._target_fd = _pidfd(pid)
+            if self._target_fd >= 0:
+                self._fds.append(self._target_fd)
 
     def get(self, timeout_sec: float) -> AnyCommand | None:
         """See `Inbox`."""
         if (line := self._lines.next()) is None:
-            fds = [fd for fd in (self._fd, self._parent_fd, self._target_fd) if fd >= 0]
-            readable = select.select(fds, [], [], max(0.0, timeout_sec))[0]
-            if self._parent_fd in readable or os.getppid() != self._parent_pid:
+            readable = select.select(self._fds, [], [], max(0.0, timeout_sec))[0]
+            if self._parent_fd in readable or (self._parent_fd < 0 and os.getppid() != self._parent_pid):
                 raise EOFError
+            if not readable:
+                return None
             if self._target_fd in readable:
+                self._fds.remove(self._target_fd)
                 os.close(self._target_fd)
                 self._target_fd = -1
             if self._fd not in readable:

@@ -40,12 +40,18 @@ _SUSPENDED_FROM_SEC = 0.5
 
 
 class Reading(msgspec.Struct):
-    """One reading: the probes' own figures, and those derived from them."""
+    """One reading: the probes' own figures, and those derived from them when it is recorded.
+
+    interval_sec: since the reading before; None at the first. suspended_sec: what the machine slept of it.
+    """
 
     ts: float
     elapsed_sec: float
+    interval_sec: float | None
     values: dict[str, float]
-    figures: dict[str, float]
+    suspended_sec: float = 0.0
+    extra: dict[str, Any] | None = None
+    figures: dict[str, float] = {}
 
 
 class TargetGone(Exception):
@@ -55,7 +61,11 @@ class TargetGone(Exception):
 class Sampler:
     """Reads the probes of one window; used by one thread.
 
+    Reading and recording are apart: whoever wakes up ten times a second finds cold caches each time,
+    where ten readings that are worked up together cost little more than one.
+
     own_cpu_time: CPU seconds that the monitor itself has used (a thread's, or the child process's).
+    on_recorded: told each reading that is in the journal.
     Constructing it opens the probes; raises `ProcessLookupError` where the process is not there.
     """
 
@@ -65,10 +75,14 @@ class Sampler:
         writer: JournalWriter,
         clock: Clock | None = None,
         own_cpu_time: Callable[[], float] = time.thread_time,
+        on_recorded: Callable[[Reading], None] | None = None,
     ) -> None:
         self.num_missed = 0
         self.num_samples = 0
         self.last: Reading | None = None
+        self._pending: list[Reading] = []
+        self._has_read = False
+        self._on_recorded = on_recorded
         self._clock = clock or Clock()
         self._settings = settings
         self._writer = writer
@@ -80,6 +94,7 @@ class Sampler:
         self._failing: set[Probe] = set()
         self._metrics = dict(settings.metrics)
         self._own_cpu_time = own_cpu_time
+        self._own_cpu_sec = 0.0
         self._suspended_sec = self._clock.suspended_sec()
         self.log("started", f"Measuring process {settings.pid} every {settings.interval_sec:g} s.")
         self._activate()
@@ -95,6 +110,18 @@ class Sampler:
 
     def take(self, extra: dict[str, Any] | None = None) -> Reading:
         """Take a reading and record it. Raises `TargetGone` when there is nothing left to measure."""
+        self.read(extra)
+        self.record()
+        assert self.last is not None
+        return self.last
+
+    @property
+    def held_sec(self) -> float:
+        """How long the oldest of the readings that aren't recorded yet has been held back."""
+        return self._pending[-1].elapsed_sec - self._pending[0].elapsed_sec if self._pending else 0.0
+
+    def read(self, extra: dict[str, Any] | None = None) -> None:
+        """Take a reading, to be recorded with the next `record()`. Raises `TargetGone`."""
         now_sec = self._clock.monotonic()
         ts = self._clock.wall()
         values: dict[str, float] = {}
@@ -107,35 +134,46 @@ class Sampler:
                 self._note_failing(probe, error)
             except Exception as error:  # a probe is anybody's code: the others go on
                 self._note_failing(probe, error)
-        if self.last is None:
+        interval_sec = now_sec - self._last_sec if self._has_read else None
+        if not self._has_read:
+            self._has_read = True
             self.start_sec = now_sec
-        interval_sec = None if self.last is None else now_sec - self._last_sec
         self._last_sec = now_sec
-        figures = self._deriver.derive(values, interval_sec)
-        values[OWN_CPU_TIME] = self._own_cpu_time()
+        values[OWN_CPU_TIME] = self._own_cpu_sec
         if self.num_missed:
             values[MISSED] = self.num_missed
-        reading = Reading(ts, now_sec - self.start_sec, values, figures)
-        self._record(reading, interval_sec, extra)
-        self.last = reading
-        self.num_samples += 1
-        return reading
-
-    def _record(self, reading: Reading, interval_sec: float | None, extra: dict[str, Any] | None) -> None:
-        metrics = {"elapsed_sec": reading.elapsed_sec}
-        if interval_sec is not None:
-            metrics["interval_sec"] = interval_sec
         suspended_sec = self._clock.suspended_sec()
-        if suspended_sec - self._suspended_sec > _SUSPENDED_FROM_SEC:
+        slept_sec, self._suspended_sec = suspended_sec - self._suspended_sec, suspended_sec
+        self._pending.append(Reading(ts, now_sec - self.start_sec, interval_sec, values, slept_sec, extra))
+        self.num_samples += 1
+
+    def record(self) -> None:
+        """Derive the figures of the readings that aren't recorded yet, and append them to the journal."""
+        pending, self._pending = self._pending, []
+        if pending:
+            self._own_cpu_sec = pending[-1].values[OWN_CPU_TIME] = self._own_cpu_time()
+        for reading in pending:
+            reading.figures = self._deriver.derive(reading.values, reading.interval_sec)
+            self._append(reading)
+            self.last = reading
+            if self._on_recorded is not None:
+                self._on_recorded(reading)
+
+    def _append(self, reading: Reading) -> None:
+        metrics = {"elapsed_sec": reading.elapsed_sec}
+        if reading.interval_sec is not None:
+            metrics["interval_sec"] = reading.interval_sec
+        if reading.suspended_sec > _SUSPENDED_FROM_SEC:
             # The monotonic clock stands still meanwhile: no rate is touched, the gap is only told.
-            metrics["suspended_sec"] = suspended_sec - self._suspended_sec
-        self._suspended_sec = suspended_sec
+            metrics["suspended_sec"] = reading.suspended_sec
         if self._settings.concise:
             metrics.update((name, reading.values[name]) for name in (OWN_CPU_TIME, MISSED) if name in reading.values)
         else:
             metrics.update(reading.values)
         metrics.update(reading.figures)
-        self._writer.append(encode(Sample(ts=reading.ts, node=self._settings.node, metrics=metrics, extra=extra)))
+        self._writer.append(
+            encode(Sample(ts=reading.ts, node=self._settings.node, metrics=metrics, extra=reading.extra))
+        )
 
     # ── probes ────────────────────────────────────────────────────────────────────────────────
 
@@ -175,7 +213,8 @@ class Sampler:
             self.log("probe_failed", message, level="warning", probe=probe.name)
 
     def log(self, event: str, message: str, level: str = "info", **extra: Any) -> None:
-        """Put something that the monitor has to say into its journal."""
+        """Put something that the monitor has to say into its journal, behind the readings so far."""
+        self.record()
         self._writer.append(
             encode(
                 Log(

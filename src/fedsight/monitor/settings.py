@@ -15,6 +15,9 @@ METRICS = {"cpu": True, "memory": True, "network": True, "power": False}
 SHORTEST_INTERVAL_SEC = 0.001
 LONGEST_INTERVAL_SEC = 1e6
 
+HELD_SEC = 1.0
+"""Readings that come more often are recorded together, this often: what a death of the monitor itself may cost."""
+
 
 class Settings(msgspec.Struct, kw_only=True):
     """One window of measuring, as the thread or the child process is told it.

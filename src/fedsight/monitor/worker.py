@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from fedsight.errors import FedsightError, JournalError, UsageError
 from fedsight.journal import JournalWriter
 from fedsight.monitor.clock import Schedule
-from fedsight.monitor.commands import AnyCommand, AnyReply, AskPending, Done, Failed, Mark, Ready, Stop, Switch
+from fedsight.monitor.commands import AnyCommand, AnyReply, AskPending, Done, Failed, Flush, Mark, Ready, Stop, Switch
 from fedsight.monitor.plain_log import PlainLog
 from fedsight.monitor.sampler import Reading, Sampler, TargetGone, is_alive
-from fedsight.monitor.settings import Settings
+from fedsight.monitor.settings import HELD_SEC, Settings
 
 if TYPE_CHECKING:
     from fedsight.monitor.prometheus import PrometheusEndpoint
@@ -59,7 +58,7 @@ class Worker:
             except OSError as error:
                 raise _cant_write(settings.plain_log, error) from error
         try:
-            self._sampler = Sampler(settings, self._writer, own_cpu_time=own_cpu_time)
+            self._sampler = Sampler(settings, self._writer, own_cpu_time=own_cpu_time, on_recorded=self._tell)
             first = self._sampler.take()
         except (ProcessLookupError, TargetGone) as error:
             raise UsageError("pid", f"pid: there is no process {settings.pid} that runs on this machine.") from error
@@ -107,16 +106,20 @@ class Worker:
         """Take the reading that is due, if one is; see whether there is still something to measure."""
         if self.is_over or self._sampler is None:
             return
-        now_sec = time.monotonic()
-        if self._schedule.wait_sec(now_sec) > 0:
+        if not self._schedule.is_due(time.monotonic()):
             if not is_alive(self._settings.pid):
                 # Until somebody waits for it, the kernel still tells what it has used.
                 self._take(None)
                 self._end()
             return
-        self._schedule.done(now_sec)
         self._sampler.num_missed = self._schedule.num_missed
-        self._take(None)
+        try:
+            self._sampler.read()
+        except TargetGone:
+            self._end()
+            return
+        if self._sampler.held_sec + self._settings.interval_sec >= HELD_SEC:
+            self._sampler.record()
 
     def carry_out(self, command: AnyCommand) -> Done:
         """Do what the monitor asks."""
@@ -127,6 +130,8 @@ class Worker:
                 self._take({"phase": command.phase, "number": command.number, "edge": command.edge})
             elif isinstance(command, Switch):
                 self._switch(command.metrics)
+            elif isinstance(command, Flush):
+                self._flush()
             else:
                 self._take(None)
         answer = Done(seq=command.seq, is_over=self.is_over)
@@ -136,24 +141,25 @@ class Worker:
 
     def _switch(self, metrics: dict[str, bool]) -> None:
         assert self._sampler is not None
-        with self._until_target_is_gone():
-            self._tell(self._sampler.switch(metrics))
+        try:
+            self._sampler.switch(metrics)
+        except TargetGone:
+            self._end()
+
+    def _flush(self) -> None:
+        assert self._sampler is not None
+        self._sampler.record()
 
     def _take(self, extra: dict[str, object] | None) -> None:
         assert self._sampler is not None
-        with self._until_target_is_gone():
-            self._tell(self._sampler.take(extra))
-
-    def _tell(self, reading: Reading) -> None:
-        if self._plain_log is not None:
-            self._plain_log.sample(reading.figures)
-
-    @contextlib.contextmanager
-    def _until_target_is_gone(self) -> Iterator[None]:
         try:
-            yield
+            self._sampler.take(extra)
         except TargetGone:
             self._end()
+
+    def _tell(self, reading: Reading) -> None:
+        if self._plain_log is not None and reading.interval_sec is not None:
+            self._plain_log.sample(reading.figures)
 
     def _end(self) -> None:
         if self.is_over:

@@ -17,7 +17,7 @@ from fedsight.monitor.family_total import Amounts, FamilyTotal
 from fedsight.monitor.member import TICK_SEC
 from fedsight.monitor.probes.probe import MetricInfo, Target, key
 
-_MACHINE_SEC = 2.0
+_MACHINE_SEC = 5.0
 """The machine's own times cost more to read than the process's: no more often than this, and repeated in between."""
 
 _LIMITS_SEC = 60.0
@@ -56,35 +56,30 @@ class CpuProbe:
         self._limits_due_sec = now
         self._machine_due_sec = now + _MACHINE_SEC
         self._machine_start = self._machine_sec()
-        self._machine: dict[str, float] = dict.fromkeys(self._machine_start, 0.0)
-        self._machine["system.cpu.logical.count"] = self._num_cpus
-        self._start = self._measure()
+        # What is told at each reading, most of it again.
+        self._told: dict[str, float] = dict.fromkeys(self._machine_start, 0.0)
+        self._told["system.cpu.logical.count"] = self._num_cpus
+        self._family.refresh_for(self)
+        self._num_changes = self._family.num_changes
+        self._start = self._sum_up()
         self._user_sec = 0.0
+        self._tell_family()
 
     def read(self, values: dict[str, float]) -> None:
         """Seconds since the start; system time, which the kernel tells in ticks, moves in steps."""
-        cpu_sec, system_sec = self._measure()
-        cpu_sec -= self._start[0]
-        # The sum is exact; neither part ever decreases.
-        self._user_sec = max(self._user_sec, cpu_sec - (system_sec - self._start[1]))
-        values[_USER] = self._user_sec
-        values[_SYSTEM] = cpu_sec - self._user_sec
-        num_processes = num_threads = 0
-        for member in self._family.members.values():
-            if not (member.is_zombie or member.is_excluded):
-                num_processes += 1
-                num_threads += member.num_threads
-        values["fedsight.process.count"] = num_processes
-        values["process.thread.count"] = num_threads
+        self._family.refresh_for(self)
+        if self._family.num_changes != self._num_changes:
+            self._num_changes = self._family.num_changes
+            self._tell_family()
         now = time.monotonic()
         if now >= self._machine_due_sec:
             self._machine_due_sec = now + _MACHINE_SEC
             for full_key, sec in self._machine_sec().items():
-                self._machine[full_key] = max(self._machine[full_key], sec - self._machine_start[full_key])
+                self._told[full_key] = max(self._told[full_key], sec - self._machine_start[full_key])
         if now >= self._limits_due_sec:
             self._limits_due_sec = now + _LIMITS_SEC
-            self._machine["fedsight.cpu.available"] = cpus_available(self._target.pid, self._num_cpus)
-        values.update(self._machine)
+            self._told["fedsight.cpu.available"] = cpus_available(self._target.pid, self._num_cpus)
+        values.update(self._told)
 
     def close(self) -> None:
         """Let go of the files."""
@@ -93,8 +88,22 @@ class CpuProbe:
             os.close(self._stat_file)
             self._stat_file = -1
 
-    def _measure(self) -> Amounts:
-        self._family.refresh_for(self)
+    def _tell_family(self) -> None:
+        cpu_sec, system_sec = self._sum_up()
+        cpu_sec -= self._start[0]
+        # The sum is exact; neither part ever decreases.
+        self._user_sec = max(self._user_sec, cpu_sec - (system_sec - self._start[1]))
+        num_processes = num_threads = 0
+        for member in self._family.members.values():
+            if not (member.is_zombie or member.is_excluded):
+                num_processes += 1
+                num_threads += member.num_threads
+        self._told[_USER] = self._user_sec
+        self._told[_SYSTEM] = cpu_sec - self._user_sec
+        self._told["fedsight.process.count"] = num_processes
+        self._told["process.thread.count"] = num_threads
+
+    def _sum_up(self) -> Amounts:
         amounts, reaped = {}, {}
         for member in self._family.members.values():
             from_children = (member.reaped_cpu_sec, member.reaped_system_sec)

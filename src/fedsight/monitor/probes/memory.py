@@ -20,13 +20,13 @@ from fedsight.monitor.probes.probe import MetricInfo, Target, key
 _PEAK_SEC = 0.5
 """The kernel's peak is asked for no more often than this, and only after page faults: without one it can't grow."""
 
-_ROOM_SEC = 2.0
+_ROOM_SEC = 5.0
 """Memory in use in all is read no more often than this, and repeated in between."""
 
 _LIMIT_SEC = 60.0
-_SHARES_SEC = 10.0
-_SHARES_COST = 500
-"""PSS and USS walk all pages of a process, holding up its own allocations: at most 1/500 of the time, and repeated in
+_SHARES_SEC = 30.0
+_SHARES_COST = 5000
+"""PSS and USS walk all pages of a process, holding up its own allocations: at most 1/5000 of the time, and repeated in
 between."""
 
 _USED = key("system.memory.usage", system_memory_state="used")
@@ -58,45 +58,55 @@ class MemoryProbe:
         self._peak_bytes = 0
         self._faults_at_peak = -1.0
         self._shares: dict[str, float] = {}
+        self._told: dict[str, float] = {}
+        self._members: list[Member] = []
         self._family.refresh_for(self)
-        self._faults_start = self._count_faults()
+        self._faults_start = self._faults_now = self._count_faults()
+        self._num_changes = -1
 
     def read(self, values: dict[str, float]) -> None:
         """What is in use now. A process that has ended and is still to be waited for uses nothing: left out."""
         self._family.refresh_for(self)
         now = time.monotonic()
-        faults = self._count_faults()
-        members = [m for m in self._family.members.values() if not (m.is_excluded or m.is_zombie)]
-        if members:
-            rss_bytes = virtual_bytes = 0
-            for member in members:
-                rss_bytes += member.rss_bytes
-                virtual_bytes += member.virtual_bytes
-            values["process.memory.usage"] = rss_bytes
-            values["process.memory.virtual"] = virtual_bytes
+        if self._family.num_changes != self._num_changes:
+            self._num_changes = self._family.num_changes
+            self._tell_family()
+        faults = self._faults_now
+        if self._members:
             if now >= self._peak_due_sec and (faults is None or faults[0] != self._faults_at_peak):
                 self._peak_due_sec = now + _PEAK_SEC
                 self._faults_at_peak = -1.0 if faults is None else faults[0]
                 self._peak_bytes = max(
                     self._peak_bytes, _peak_bytes(self._target.pid, is_procfs=self._family.is_procfs)
                 )
-            self._peak_bytes = max(self._peak_bytes, rss_bytes)
             if now >= self._shares_due_sec:
                 began_sec = time.thread_time()
-                self._shares = _shares(members, is_procfs=self._family.is_procfs)
+                self._shares = _shares(self._members, is_procfs=self._family.is_procfs)
                 self._shares_due_sec = now + max(_SHARES_SEC, _SHARES_COST * (time.thread_time() - began_sec))
             values.update(self._shares)
         if self._peak_bytes:
             values["fedsight.process.memory.peak"] = self._peak_bytes
-        if faults is not None and self._faults_start is not None:
-            values[_MINOR] = faults[0] - self._faults_start[0]
-            values[_MAJOR] = faults[1] - self._faults_start[1]
+        values.update(self._told)
         self._room.read(values, now)
 
     def close(self) -> None:
         """Let go of the files."""
         self._family.close()
         self._room.close()
+
+    def _tell_family(self) -> None:
+        """What the members' own figures say."""
+        self._told = {}
+        self._members = [m for m in self._family.members.values() if not (m.is_excluded or m.is_zombie)]
+        if self._members:
+            rss_bytes = sum(member.rss_bytes for member in self._members)
+            self._told["process.memory.usage"] = rss_bytes
+            self._told["process.memory.virtual"] = sum(member.virtual_bytes for member in self._members)
+            self._peak_bytes = max(self._peak_bytes, rss_bytes)
+        self._faults_now = self._count_faults()
+        if self._faults_now is not None and self._faults_start is not None:
+            self._told[_MINOR] = self._faults_now[0] - self._faults_start[0]
+            self._told[_MAJOR] = self._faults_now[1] - self._faults_start[1]
 
     def _count_faults(self) -> Amounts | None:
         faults: dict[Member, Amounts] = {}

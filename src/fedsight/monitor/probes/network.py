@@ -9,10 +9,17 @@ from __future__ import annotations
 import errno
 import os
 import sys
+import time
 from pathlib import Path
 from typing import ClassVar
 
 from fedsight.monitor.probes.probe import MetricInfo, Target, Unavailable, key
+
+_SURELY_ALL_BYTES = 2048
+"""The kernel gives lines of some 130 bytes until a page is full: less than half a page is all there is."""
+
+_ALIVE_SEC = 1.0
+"""Whether the process is still there is asked no more often."""
 
 _MAX_INTERFACES = 256
 """Beyond this, interfaces that went (those of containers, say) are forgotten."""
@@ -69,6 +76,9 @@ class NetworkProbe:
         self._bits = counter_bits
         self._interfaces: dict[str, _Interface] = {}
         self._file = self._process_file = -1
+        self._alive_due_sec = -1.0
+        self._told: dict[str, float] = {}
+        self._data = b""
         if is_procfs:
             try:
                 self._process_file = os.open(f"/proc/{target.pid}/statm", os.O_RDONLY)
@@ -78,13 +88,20 @@ class NetworkProbe:
                 if not Path(f"/proc/{target.pid}").exists():
                     raise ProcessLookupError(errno.ESRCH, f"There is no process {target.pid}") from error
                 raise Unavailable(f"This kernel has no {error.filename}.") from error
+        if self._file >= 0:
+            self._data = _read_all(self._file)
         for name, (received, sent) in self._counters().items():
             self._interfaces[name] = _Interface(name, received, sent, self._bits)
 
     def read(self, values: dict[str, float]) -> None:
         """Bytes since the start; an interface that went keeps its last, one that came starts at 0."""
-        if self._process_file >= 0:
-            os.pread(self._process_file, 1, 0)  # the namespace outlives the process: this raises when that is gone
+        if self._file >= 0:
+            self._check_alive()
+            data = _read_all(self._file)
+            if data == self._data and self._told:  # no byte has come or gone
+                values.update(self._told)
+                return
+            self._data = data
         now = self._counters()
         for name, (received, sent) in now.items():
             interface = self._interfaces.get(name)
@@ -94,9 +111,18 @@ class NetworkProbe:
             interface.num_sent.update(sent)
         if len(self._interfaces) > _MAX_INTERFACES:
             self._interfaces = {name: each for name, each in self._interfaces.items() if name in now}
+        self._told = {}
         for interface in self._interfaces.values():
-            values[interface.receive_key] = interface.num_received.total
-            values[interface.transmit_key] = interface.num_sent.total
+            self._told[interface.receive_key] = interface.num_received.total
+            self._told[interface.transmit_key] = interface.num_sent.total
+        values.update(self._told)
+
+    def _check_alive(self) -> None:
+        """The namespace outlives the process: reading another of its files raises `ProcessLookupError` when it is gone."""
+        now_sec = time.monotonic()
+        if now_sec >= self._alive_due_sec:
+            os.pread(self._process_file, 1, 0)
+            self._alive_due_sec = now_sec + _ALIVE_SEC
 
     def close(self) -> None:
         """Let go of the files."""
@@ -112,7 +138,7 @@ class NetworkProbe:
 
             return {name: both for name, both in portable.interface_bytes().items() if any(both)}
         counters = {}
-        for line in _read_all(self._file).decode().splitlines()[2:]:
+        for line in self._data.decode().splitlines()[2:]:
             name, _, numbers = line.rpartition(":")
             fields = numbers.split(None, 9)
             received, sent = int(fields[0]), int(fields[8])
@@ -125,6 +151,8 @@ def _read_all(file: int) -> bytes:
     size = 16384
     while True:
         data = os.pread(file, size, 0)
+        if len(data) < _SURELY_ALL_BYTES:
+            return data
         # The kernel gives a few pages at most at a time: read on where one read didn't reach the end.
         while block := os.pread(file, size, len(data)):
             data += block
