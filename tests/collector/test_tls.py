@@ -94,6 +94,15 @@ def test_an_emitter_ships_to_it_once_ssl_cert_file_names_the_ca(tmp_path: Path, 
         until(arrived, f"the run: {done.stderr}")
 
 
+def test_the_images_healthcheck_speaks_tls_where_the_collector_does(tmp_path: Path, pki: Path) -> None:
+    with HttpsCollector(tmp_path, pki) as collector:
+        port = collector.url.rpartition(":")[2]
+        environ = {**os.environ, "FEDSIGHT_PORT": port, "FEDSIGHT_TLS_CERT": str(pki / "cert.pem")}
+        command = [sys.executable, str(Path(__file__).parents[2] / "deploy" / "healthcheck.py")]
+        done = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=30, check=False)
+        assert done.returncode == 0, done.stderr
+
+
 @pytest.mark.parametrize(
     ("cert", "key", "said"),
     [
