@@ -22,7 +22,7 @@ from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import PeriodicExportingMetricReader
 from opentelemetry.sdk.resources import Resource
 
-from collector.harness import Collector
+from collector.harness import Collector, Process
 from fedsight.collector.otlp import nodes_of
 from fedsight.events import Sample
 from fedsight.journal import list_journals, read_header
@@ -230,6 +230,21 @@ def test_from_elsewhere_a_token_is_needed(tmp_path: Path) -> None:
             trust_env=False,
         )
     assert (without.status_code, with_token.status_code) == (401, 200)
+
+
+def test_what_opens_the_door_to_monitors_that_can_not_send_a_token_does_not_open_this_one(tmp_path: Path) -> None:
+    with Collector(tmp_path, "--host", "0.0.0.0", environ={"FEDSIGHT_OPEN_LOGS": "1"}) as collector:
+        answer = httpx.post(f"{collector.url}/v1/metrics", content=b"{}", headers=JSON, trust_env=False)
+    assert answer.status_code == 401
+
+
+def test_a_view_takes_nothing_in(tmp_path: Path) -> None:
+    view = Process("view", str(tmp_path), "--port", "0", cwd=tmp_path)
+    try:
+        answer = httpx.post(f"{view.url}/v1/metrics", content=b"{}", headers=JSON, trust_env=False)
+    finally:
+        view.stop()
+    assert (answer.status_code, "fedsight serve" in answer.text) == (404, True)
 
 
 def test_with_a_token_bound_to_a_client_the_samples_are_that_clients(tmp_path: Path) -> None:

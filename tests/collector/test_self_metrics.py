@@ -6,12 +6,13 @@ import json
 import subprocess
 from pathlib import Path
 
+import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from websockets.sync.client import connect
 
 from collector.databases import free_port, influxdb, program, redis
-from collector.harness import Collector, a_round, a_run, header, run_start, until
+from collector.harness import Collector, Process, a_round, a_run, header, run_start, until
 
 
 def scrape(collector: Collector) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
@@ -155,6 +156,21 @@ def test_the_process_and_the_store_are_told_of(tmp_path: Path) -> None:
     assert told["fedsight_store_up"] == 1.0
     assert told["fedsight_store_dead_letters"] == 1.0
     assert told["fedsight_index_queue_bytes"] == 0.0
+
+
+def test_a_view_has_metrics_and_health_too(tmp_path: Path) -> None:
+    (tmp_path / "j1.jsonl").write_bytes(a_run())
+    view = Process("view", str(tmp_path), "--port", "0", cwd=tmp_path)
+    try:
+
+        def shown() -> str | None:
+            text = httpx.get(f"{view.url}/metrics", trust_env=False).text
+            return text if 'fedsight_round_number{run_id="r1"} 2.0' in text else None
+
+        promtool(until(shown, "the run's figures"))
+        assert httpx.get(f"{view.url}/health", trust_env=False).text == "ok"
+    finally:
+        view.stop()
 
 
 def test_who_may_not_read_may_not_scrape(tmp_path: Path) -> None:

@@ -24,9 +24,9 @@ def latest_rounds(store: Store, *, max_runs: int) -> list[LatestRound]:
     with snapshot(store) as view:
         found = view.rows(f"{runs} LIMIT {max_runs}")
         rounds = view.rows(
-            f"SELECT run_no, {', '.join(ROUND_COLUMNS)} FROM rounds WHERE state = 'closed' "
-            "AND run_no IN (SELECT unnest(?::INTEGER[])) "
-            "QUALIFY row_number() OVER (PARTITION BY run_no ORDER BY round DESC) = 1",
+            "WITH last AS (SELECT run_no, max(round) AS round FROM rounds WHERE state = 'closed' "
+            "AND run_no IN (SELECT unnest(?::INTEGER[])) GROUP BY run_no) "
+            f"SELECT run_no, {', '.join(ROUND_COLUMNS)} FROM rounds JOIN last USING (run_no, round)",
             [[run[0] for run in found]],
         )
     newest = {run_no: dict(zip(ROUND_COLUMNS, values, strict=True)) for run_no, *values in rounds}
