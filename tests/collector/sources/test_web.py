@@ -13,8 +13,9 @@ from typing import Any
 import pytest
 
 from collector.sources.standins import Standin, send
+from fedsight.collector.sources.config import Access
 from fedsight.collector.sources.source import SourceDown
-from fedsight.collector.sources.web import Access, HttpWeb
+from fedsight.collector.sources.web import HttpWeb
 
 Fault = Callable[[BaseHTTPRequestHandler], None]
 

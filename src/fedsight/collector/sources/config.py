@@ -15,7 +15,6 @@ import msgspec
 
 from fedsight.collector.sources import KINDS, load
 from fedsight.collector.sources.source import Source, SourceConfig
-from fedsight.collector.sources.web import Access
 from fedsight.errors import UsageError
 
 SECRET = re.compile(r"password|token|secret|passphrase|api_?key|community|credential|authorization", re.IGNORECASE)
@@ -26,6 +25,16 @@ MASK = "***"
 DEFAULT_INTERVAL_SEC = 5.0
 _NAME = re.compile(r"[^\s/\\\x00-\x1f][^/\\\x00-\x1f]{0,79}")
 _AFTER_PATH = re.compile(r" - at `\$\.?(?P<path>[^`]*)`$")
+
+
+class Access(msgspec.Struct, frozen=True, kw_only=True):
+    """How to come in: HTTP Basic (username, password) or a bearer token; `ca_file` for a TLS certificate of one's own."""
+
+    username: str | None = None
+    password: str | None = None
+    token: str | None = None
+    ca_file: str | None = None
+    max_body_mb: int = 8
 
 
 class Configured(msgspec.Struct):

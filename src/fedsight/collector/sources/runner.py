@@ -22,12 +22,11 @@ from fedsight.collector.indexer import Indexer
 from fedsight.collector.journals import Journals
 from fedsight.collector.producer import Producers, journal_id
 from fedsight.collector.sources.config import Configured, masked_url
-from fedsight.collector.sources.source import Polled, SourceDown
+from fedsight.collector.sources.source import Polled, SourceDown, Web
 from fedsight.collector.sources.state import SourceStatus
-from fedsight.collector.sources.web import HttpWeb
 from fedsight.collector.together import Addition, Together
 from fedsight.errors import FedsightError
-from fedsight.events import MAX_LINE_BYTES, Event, Log, RunEnd, SourceState, decode, encode
+from fedsight.events import MAX_LINE_BYTES, Event, Log, RunEnd, Sample, SourceState, decode, encode
 
 logger = logging.getLogger(__name__)
 
@@ -151,6 +150,9 @@ class _Watch:
             self._open_runs = dict.fromkeys((last.extra or {}).get("open_runs", ()))
 
     async def _ask_for_ever(self) -> None:
+        # Its packages are loaded when there is something to ask.
+        from fedsight.collector.sources.web import HttpWeb
+
         config = self._source.config
         web = HttpWeb(config.url, self._access, config.timeout_sec)
         try:
@@ -176,7 +178,7 @@ class _Watch:
         await asyncio.sleep(seconds)
         self.status.next_poll_at = None
 
-    async def _poll(self, web: HttpWeb) -> None:
+    async def _poll(self, web: Web) -> None:
         began = time.monotonic()
         timeout_sec = self.status.timeout_sec
         try:
@@ -207,7 +209,7 @@ class _Watch:
 
     async def _write(self, polled: Polled) -> int:
         now = time.time()
-        had_clock_error = self._forget_clock_error()
+        had_clock_error = self._forget_clock_error(polled)
         name = self.status.name
         polled = Polled(
             events=[event for given in polled.events for event in self._checked(given, now)],
@@ -252,9 +254,11 @@ class _Watch:
                 del found[run_id]
         return found
 
-    def _forget_clock_error(self) -> bool:
+    def _forget_clock_error(self, polled: Polled) -> bool:
+        """Whether there was one. It is over when the source tells something with its own time again; samples have ours."""
         had = self.status.clock_error is not None
-        self.status.clock_error = None
+        if any(polled.runs.values()) or not all(isinstance(event, Sample) for event in polled.events):
+            self.status.clock_error = None
         return had
 
     def _checked(self, event: Event, now: float) -> list[Event]:

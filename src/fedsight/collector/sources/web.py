@@ -11,6 +11,7 @@ import anyio.to_thread
 import httpx
 import msgspec
 
+from fedsight.collector.sources.config import Access
 from fedsight.collector.sources.source import SourceDown
 
 T = TypeVar("T")
@@ -31,16 +32,6 @@ class Answered(SourceDown):
     def is_absent(self) -> bool:
         """Whether there is no such path, in this version of the system or at all."""
         return self.status in (404, 405, 410, 501)
-
-
-class Access(msgspec.Struct, frozen=True, kw_only=True):
-    """How to come in: HTTP Basic (username, password) or a bearer token; `ca_file` for a TLS certificate of one's own."""
-
-    username: str | None = None
-    password: str | None = None
-    token: str | None = None
-    ca_file: str | None = None
-    max_body_mb: int = 8
 
 
 class HttpWeb:
