@@ -67,7 +67,9 @@ python3-venv:
 
 # The programs that tests drive for real, and Debian's packages of them. Elsewhere than on Debian as root,
 # a test whose program is missing is skipped and says so.
-SERVERS := chromium:chromium prometheus:prometheus promtool:prometheus prometheus-pushgateway:prometheus-pushgateway
+SERVERS := chromium:chromium prometheus:prometheus promtool:prometheus prometheus-pushgateway:prometheus-pushgateway \
+	redis-server:redis-server influxd:influxdb victoria-metrics:victoria-metrics ovs-vsctl:openvswitch-switch \
+	iperf3:iperf3 ip:iproute2 ping:iputils-ping ethtool:ethtool openssl:openssl
 
 .PHONY: servers
 servers:
