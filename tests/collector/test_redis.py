@@ -19,6 +19,7 @@ from fedsight.collector.cache import Cache
 from fedsight.collector.fanout import Envelope, Others
 from fedsight.collector.redis import RedisLink
 from fedsight.collector.subscribing import Subscription
+from fedsight.errors import UsageError
 from fedsight.events import Sample
 
 
@@ -89,6 +90,12 @@ def test_a_password_is_in_no_state_and_no_message(server: Server) -> None:
         await link.close()
 
     asyncio.run(scene())
+
+
+def test_an_address_that_can_not_be_meant_is_refused_at_the_start_and_not_repeated() -> None:
+    with pytest.raises(UsageError, match="REDIS_URL") as refused:
+        RedisLink("rediss:hunter2@h")
+    assert "hunter2" not in str(refused.value)
 
 
 class Reader:

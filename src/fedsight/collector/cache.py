@@ -6,12 +6,14 @@ Keys and lifetimes are those of the FLOPY-NET text: `current:<component>` 300 s,
 from __future__ import annotations
 
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from fedsight.collector.api.tables import encode
-from fedsight.collector.redis import RedisLink
+
+if TYPE_CHECKING:
+    from fedsight.collector.redis import RedisLink
 
 CURRENT_SEC = 300
 AGGREGATED_SEC = 60

@@ -14,7 +14,7 @@ import time
 from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import suppress
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import anyio.to_thread
 import msgspec
@@ -22,10 +22,12 @@ import msgspec
 from fedsight.collector.api.tables import encode
 from fedsight.collector.cache import Cache
 from fedsight.collector.hub import Hub, Message
-from fedsight.collector.redis import RedisLink
 from fedsight.collector.subscribing import MAX_ITEMS, STREAMS, Newsroom, Subscription, body_of
 from fedsight.store import Store, queries
 from fedsight.store.queries import Feed
+
+if TYPE_CHECKING:
+    from fedsight.collector.redis import RedisLink
 
 logger = logging.getLogger(__name__)
 

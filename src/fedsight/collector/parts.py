@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from typing import TYPE_CHECKING
 
 from fedsight.collector.access import Access, Tokens
 from fedsight.collector.cache import Cache
@@ -16,7 +17,6 @@ from fedsight.collector.mirrors.influx import InfluxMirror
 from fedsight.collector.own_log import OwnLog
 from fedsight.collector.producer import Producers
 from fedsight.collector.rate_limits import RateLimit
-from fedsight.collector.redis import RedisLink
 from fedsight.collector.settings import MB, Settings
 from fedsight.collector.sources.config import build
 from fedsight.collector.sources.runner import Sources, Writers
@@ -25,7 +25,11 @@ from fedsight.collector.tickets import Tickets
 from fedsight.collector.together import Together, finish_batches
 from fedsight.collector.traffic_meter import TrafficMeter
 from fedsight.collector.watch import FolderWatch
+from fedsight.errors import MissingExtra
 from fedsight.store import Store
+
+if TYPE_CHECKING:
+    from fedsight.collector.redis import RedisLink
 
 
 class Parts:
@@ -50,7 +54,7 @@ class Parts:
         settings.index.parent.mkdir(parents=True, exist_ok=True)
         self.store = Store.open(settings.index, memory_limit_mb=settings.memory_limit_mb)
         self.hub = Hub(self.store)
-        self.redis = RedisLink(settings.redis, settings.redis_password) if settings.redis is not None else None
+        self.redis = _redis(settings)
         self.cache = Cache(self.redis)
         self.fanout = Fanout(self.store, self.hub, self.redis, self.cache) if self.redis is not None else None
         self.newsroom = (
@@ -122,6 +126,17 @@ class Parts:
             self.mirror.stop()
         self.indexer.stop()
         self.store.close()
+
+
+def _redis(settings: Settings) -> RedisLink | None:
+    """The way to Redis, where one is configured. Raises `MissingExtra` where its package is not installed."""
+    if settings.redis is None:
+        return None
+    try:
+        from fedsight.collector.redis import RedisLink  # a tenth of a second, for those who have one
+    except ModuleNotFoundError as error:
+        raise MissingExtra("redis", "collector") from error
+    return RedisLink(settings.redis, settings.redis_password)
 
 
 def _mirror(settings: Settings, journals: Journals) -> InfluxMirror | None:
