@@ -134,7 +134,8 @@ def test_broken_links_are_recorded_with_their_true_error(played):
     assert {e.round for e in failures} >= set(played.parts[client].link_fails_in[:2])
     reasons = " ".join(e.reason for e in failures)
     assert "timed out: nothing for 0.5 s after" in reasons
-    assert "reset" in reasons or "connection closed after" in reasons
+    # On a busy machine the stalled answer is all that comes of it, and a new connection ends it.
+    assert "reset" in reasons or "connection closed after" in reasons or "replaced by a new connection" in reasons
 
 
 def test_one_lags_behind_and_its_staleness_shows(played):
