@@ -92,10 +92,10 @@ def test_another_file_can_be_named(tmp_path: Path) -> None:
 
 def test_dotenv_lines(tmp_path: Path) -> None:
     (tmp_path / ".env").write_text(
-        "# comment\n\nA=1\nexport B = two words # comment\nC='x # y'\nD=\"q\" # z\nEMPTY=\nE=a#b\n"
+        "# comment\n\nA=1\nexport B = two words # comment\nC='x # y'\nD=\"q\" # z\nEMPTY=\nE=a#b\nALONE\n"
     )
     assert read_dotenv(tmp_path / ".env") == {"A": "1", "B": "two words", "C": "x # y", "D": "q", "E": "a#b"}
-    (tmp_path / ".env").write_text("A=1\nnonsense\n")
+    (tmp_path / ".env").write_text("A=1\nnot a variable\n")
     with pytest.raises(UsageError, match="line 2"):
         read_dotenv(tmp_path / ".env")
 
@@ -239,6 +239,7 @@ def test_secrets_are_masked(tmp_path: Path) -> None:
     """
     text = shown(read(tmp_path, toml, REDIS_PASSWORD="hunter6"))
     assert "hunter" not in text
+    assert shown(read(tmp_path, FEDSIGHT_TOKENS="/etc/tokens.json")).count("/etc/tokens.json") == 1
     assert 'redis.password           = "***"' in text
     assert "http://***@db:8086/?token=***" in text
 

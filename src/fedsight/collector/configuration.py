@@ -146,14 +146,14 @@ def read_configuration(
     for option in OPTIONS:
         text, origin = _choose(option, flags or {}, environ, dotenv, from_file, path)
         if text is None:
-            values.append(ConfigValue(option.key, masked(option.default, option.key), "default"))
+            values.append(ConfigValue(option.key, _shown(option, option.default), "default"))
             continue
         text = _checked(option, resolve(text, option.key, visible), origin)
         merged[option.variables[0]] = text
         note = "not part of this version yet: it does nothing" if option.not_yet else None
         if note is not None:
             notes.append(f"{option.key} ({origin}) is {note}")
-        values.append(ConfigValue(option.key, masked(text, option.key), origin, note))
+        values.append(ConfigValue(option.key, _shown(option, text), origin, note))
     merged.update({k: v for k, v in dotenv.items() if k not in merged and not _is_option(k)})
     return Configuration(merged, values, [*tables, *_from_variables(merged)], notes)
 
@@ -217,9 +217,14 @@ def _choose(
     return None, "default"
 
 
+def _shown(option: Option, text: str | None) -> Any:
+    # `tokens` is the name of a file.
+    return masked(text, "" if option.key == "tokens" else option.key)
+
+
 def _checked(option: Option, text: str, origin: str) -> str:
     name = origin.partition(",")[0] if "," in origin else option.key
-    said = "hidden" if masked(text, option.key) != text else repr(text)
+    said = repr(text) if _shown(option, text) == text else "hidden"
     if option.kind == "switch":
         if text.lower() not in _SWITCHES:
             raise UsageError(name, f"{name} is {said} ({origin}); allowed: 1 or 0 (also true, false, yes, no, on, off)")
@@ -296,7 +301,9 @@ def read_dotenv(path: Path) -> dict[str, str]:
         text = line.strip()
         if not text or text.startswith("#"):
             continue
-        match = re.fullmatch(r"(?:export\s+)?([A-Za-z_]\w*)\s*=\s*(.*)", text)
+        match = re.fullmatch(r"(?:export\s+)?([A-Za-z_]\w*)\s*(?:=\s*(.*))?", text)
+        if match is not None and match[2] is None:
+            continue  # a name alone: what Compose passes on from outside
         if match is None:
             raise UsageError(".env", f"{path}, line {number}: NAME=value was expected")
         value = match[2]
