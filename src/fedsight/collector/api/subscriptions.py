@@ -19,6 +19,9 @@ from fedsight.collector.errors import Fault
 from fedsight.collector.hub import Hub, Message
 from fedsight.collector.subscribing import STREAMS, Newsroom, Subscription, UnknownStream
 
+MESSAGES_IN_TURN = 5
+"""After so many, others have their turn: all readers are told at the same tick."""
+
 AnySocket = WebSocket[Any, Any, Any]
 
 
@@ -60,7 +63,7 @@ class Conversation:
         self._since, self._run_id = socket.query_params.get("since"), socket.query_params.get("run_id")
         self._wanted = Subscription(hub.commit, (), self._run_id)
         self._has_subscribed = asyncio.Event()
-        self._sending = anyio.Lock()
+        self._sending = asyncio.Lock()
 
     async def hold(self) -> None:
         """Tell and listen until either side ends it."""
@@ -108,7 +111,9 @@ class Conversation:
         if self._hub.closing:
             return
         async for messages in self._newsroom.follow(self._wanted):
-            for _, body in messages:
+            for number, (_, body) in enumerate(messages):
+                if number % MESSAGES_IN_TURN == 0:
+                    await asyncio.sleep(0)  # a send that needs not wait lets nobody else in
                 await self._send(body)
 
     # ── listening ─────────────────────────────────────────────────────────────────────────────
