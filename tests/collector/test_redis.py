@@ -92,9 +92,10 @@ def test_a_password_is_in_no_state_and_no_message(server: Server) -> None:
     asyncio.run(scene())
 
 
-def test_an_address_that_can_not_be_meant_is_refused_at_the_start_and_not_repeated() -> None:
+@pytest.mark.parametrize("wrong", ["hunter2", "rediss:hunter2", "http://hunter2", "redis://", "redis://h:hunter2"])
+def test_an_address_that_can_not_be_meant_is_refused_at_the_start_and_not_repeated(wrong: str) -> None:
     with pytest.raises(UsageError, match="REDIS_URL") as refused:
-        RedisLink("rediss:hunter2@h")
+        RedisLink(wrong)
     assert "hunter2" not in str(refused.value)
 
 

@@ -8,6 +8,7 @@ import random
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
+from urllib.parse import urlsplit
 
 import msgspec
 import redis.asyncio
@@ -42,18 +43,17 @@ class RedisLink:
     """
 
     def __init__(self, url: str, password: str | None = None) -> None:
-        try:
-            self._client = redis.asyncio.Redis.from_url(
-                url,
-                password=password or None,  # one in the URL wins
-                socket_timeout=TIMEOUT_SEC,
-                socket_connect_timeout=TIMEOUT_SEC,
-                # What fails is said at once; when to try again is decided here.
-                retry=Retry(NoBackoff(), 0),
-            )
-        except ValueError as error:
-            # The URL itself stays out of it: it may hold a password.
-            raise UsageError("redis_url", f"REDIS_URL can't be meant ({error}); give redis://HOST:PORT/0") from None
+        if not _names_a_server(url):
+            # The URL stays out of it: it may hold a password.
+            raise UsageError("redis_url", "REDIS_URL can't be meant; give redis://HOST:PORT/0")
+        self._client = redis.asyncio.Redis.from_url(
+            url,
+            password=password or None,  # one in the URL wins
+            socket_timeout=TIMEOUT_SEC,
+            socket_connect_timeout=TIMEOUT_SEC,
+            # What fails is said at once; when to try again is decided here.
+            retry=Retry(NoBackoff(), 0),
+        )
         where = self._client.connection_pool.connection_kwargs
         self._address = f"{where.get('host', where.get('path', 'localhost'))}:{where.get('port', 6379)}"
         self._is_up: bool | None = None
@@ -142,3 +142,12 @@ class RedisLink:
         self._last_error = f"{type(error).__name__}: {error}"
         self._num_failures += 1
         self._retry_at = time.monotonic() + RETRY_SEC
+
+
+def _names_a_server(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        is_tcp = parts.scheme in ("redis", "rediss") and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # the port is no number
+        return False
+    return is_tcp or (parts.scheme == "unix" and url.startswith("unix://") and bool(parts.path))
