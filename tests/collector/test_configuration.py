@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 import fedsight.collector.settings as settings_module
-from fedsight.collector.configuration import OPTIONS, Configuration, read_configuration, read_dotenv, settings_of, shown
+from fedsight.collector.configuration import Configuration, read_configuration, read_dotenv, settings_of, shown
+from fedsight.collector.options import OPTIONS
 from fedsight.collector.settings import Settings
 from fedsight.collector.sources.config import build, masked_url
 from fedsight.errors import UsageError

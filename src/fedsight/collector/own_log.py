@@ -10,7 +10,7 @@ from fedsight.collector.journals import Journals
 from fedsight.collector.producer import Producers, journal_id
 from fedsight.collector.settings import Settings
 from fedsight.collector.sources.config import masked
-from fedsight.collector.sources.runner import newest
+from fedsight.collector.sources.writers import newest
 from fedsight.events import Event, Log
 
 logger = logging.getLogger(__name__)

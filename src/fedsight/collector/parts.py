@@ -19,7 +19,8 @@ from fedsight.collector.producer import Producers
 from fedsight.collector.rate_limits import RateLimit
 from fedsight.collector.settings import MB, Settings
 from fedsight.collector.sources.config import build
-from fedsight.collector.sources.runner import Sources, Writers
+from fedsight.collector.sources.runner import Sources
+from fedsight.collector.sources.writers import Writers
 from fedsight.collector.subscribing import Newsroom
 from fedsight.collector.tickets import Tickets
 from fedsight.collector.together import Together, finish_batches
