@@ -372,6 +372,18 @@ def test_a_running_process_is_watched_until_it_ends(tmp_path: Path) -> None:
     assert cost["command"][0] == PYTHON
 
 
+def test_the_shell_that_it_is_called_from_is_measured_without_it(tmp_path: Path) -> None:
+    source = """
+        "$@" --json=cost.json --output=kept.jsonl -i 0.1 --pid $$ &
+        until grep -q interval_sec kept.jsonl; do sleep 0.1; done 2>/dev/null
+        kill -INT $!; kill -TERM $!; wait $!
+    """
+    subprocess.run(["bash", "-c", source, "bash", *CLI], cwd=tmp_path, env=environment(), timeout=60, check=False)
+    readings = [each for each in read_events(tmp_path / "kept.jsonl") if isinstance(each, Sample)]
+    assert readings
+    assert min(sample.metrics["fedsight.process.count"] for sample in readings) == 1
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_ctrl_c_ends_the_watch_and_not_the_process(tmp_path: Path, number: int) -> None:
     sleeping = subprocess.Popen(["sleep", "30"])

@@ -531,5 +531,5 @@ time.sleep(0.55)
 os.kill(os.getpid(), 9)
 """
     subprocess.run([sys.executable, "-c", source], check=False)
-    wait_until(lambda: any(log.event == "stopped" for log in of_type(journal, Log)))
+    wait_until(lambda: any(log.event in ("stopped", "ended") for log in of_type(journal, Log)))
     assert len(of_type(journal, Sample)) >= 4
