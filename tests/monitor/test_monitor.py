@@ -15,12 +15,12 @@ from typing import Any
 
 import pytest
 from collector_process import wait_until
-from probe_package import install
 
 from fedsight import UsageError
 from fedsight.events import Log, Sample
 from fedsight.monitor import Monitor, process_monitor, thread_monitor
 from fedsight.monitor.forms import FormName
+from probe_package import install
 from recorded import of_type
 
 FORMS: tuple[FormName, ...] = ("process", "thread")

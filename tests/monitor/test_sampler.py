@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from probe_package import install
 
 from fedsight.events import JournalHeader, Log, Sample
 from fedsight.journal import JournalWriter
@@ -18,6 +17,7 @@ from fedsight.monitor.clock import Clock
 from fedsight.monitor.probes import _third_party
 from fedsight.monitor.sampler import OWN_CPU_TIME, Sampler, TargetGone
 from fedsight.monitor.settings import Settings
+from probe_package import install
 from recorded import events, of_type
 
 ALL_OFF = {"cpu": False, "memory": False, "network": False, "power": False}
