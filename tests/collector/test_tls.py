@@ -14,6 +14,7 @@ import pytest
 from websockets.sync.client import connect
 
 from collector.harness import Collector, until
+from fedsight.collector.configuration import read_configuration, settings_of
 from fedsight.collector.settings import serve_settings
 from fedsight.errors import UsageError
 
@@ -124,6 +125,18 @@ def test_files_that_can_not_serve_are_refused_by_name(
     environ = {name: str(pki / file) for name, file in (("FEDSIGHT_TLS_CERT", cert), ("FEDSIGHT_TLS_KEY", key)) if file}
     with pytest.raises(UsageError, match=said):
         serve_settings(tmp_path, environ=environ)
+
+
+def test_a_flag_wins_over_the_environment_and_every_setting_is_listed_once(tmp_path: Path, pki: Path) -> None:
+    flags = {"tls.cert": str(pki / "cert.pem"), "tls.key": str(pki / "key.pem")}
+    environ = {"FEDSIGHT_TLS_CERT": str(pki / "ca.pem"), "FEDSIGHT_TLS_KEY": str(pki / "ca.key")}
+    configuration = read_configuration(None, flags, environ=environ, folder=tmp_path)
+    tls = settings_of(configuration).tls
+    assert tls is not None
+    assert tls.cert == pki / "cert.pem"
+    assert configuration.origin("tls.cert") == "--tls-cert"
+    keys = [value.key for value in configuration.values]
+    assert len(keys) == len(set(keys))
 
 
 def test_the_command_says_so_in_one_line_and_starts_nothing(tmp_path: Path, pki: Path) -> None:

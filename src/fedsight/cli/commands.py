@@ -125,7 +125,7 @@ def serve(
     from fedsight.cli.running import run
     from fedsight.collector.configuration import read_configuration, settings_of, shown
 
-    given = {"data": data, "host": host, "port": port, "tls_cert": tls_cert, "tls_key": tls_key}
+    given = {"data": data, "host": host, "port": port, "tls.cert": tls_cert, "tls.key": tls_key}
     flags = {key: None if value is None else str(value) for key, value in given.items()}
     configuration = read_configuration(config, flags)
     settings = settings_of(configuration)

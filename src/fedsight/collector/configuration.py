@@ -127,7 +127,7 @@ def _choose(
     path: Path | None,
 ) -> tuple[str | None, str]:
     if (text := flags.get(option.key)) is not None:
-        return text, f"--{option.key.replace('_', '-')}"
+        return text, f"--{re.sub('[_.]', '-', option.key)}"
     for where, origin in ((environ, "environment"), (dotenv, ".env")):
         for variable in option.variables:
             if text := where.get(variable):
