@@ -12,8 +12,8 @@ from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 import msgspec
-from google.protobuf import json_format
-from google.protobuf.message import DecodeError
+from google.protobuf import json_format  # type: ignore[import-untyped]
+from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 
 from fedsight.events import Sample
@@ -147,4 +147,4 @@ def _text(value: Any) -> str:
         return "true" if told else "false"
     if which in ("string_value", "int_value", "double_value"):
         return str(told)
-    return json_format.MessageToJson(value, indent=None)
+    return str(json_format.MessageToJson(value, indent=None))
