@@ -56,7 +56,22 @@ def _is_installed(package: str) -> bool:
 
 
 _EXTRA_OF = {
-    **dict.fromkeys(("litestar", "uvicorn", "duckdb", "pyarrow", "zstandard", "typer", "rich"), "collector"),
+    **dict.fromkeys(
+        (
+            "litestar",
+            "uvicorn",
+            "duckdb",
+            "pyarrow",
+            "zstandard",
+            "typer",
+            "rich",
+            "httpx",
+            "jmespath",
+            "redis",
+            "opentelemetry",
+        ),
+        "collector",
+    ),
     **dict.fromkeys(("numpy", "sklearn"), "demo"),
 }
 
