@@ -88,7 +88,9 @@ def test_without_a_terminal_it_ends_with_the_federation_and_all_is_delivered(sta
     assert demo.server_events()[-1].status == "finished"
     wait_until_gone(family)
     ours = {read_header(path).journal: path.read_bytes() for path in list_journals(demo.runs)}
-    kept = {read_header(path).journal: path.read_bytes() for path in list_journals(demo.runs / "collector" / "journals")}
+    kept = {
+        read_header(path).journal: path.read_bytes() for path in list_journals(demo.runs / "collector" / "journals")
+    }
     assert len(ours) == CLIENTS + 1
     assert {journal: text for journal, text in kept.items() if not journal.startswith("source-")} == ours
 

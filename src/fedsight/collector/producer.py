@@ -41,7 +41,9 @@ class Producers:
         Raises `OSError` where it can't be written; then nothing of it is there.
         """
         journal = journal_id(role, subject)
-        header = JournalHeader(ts=time.time(), version=1, journal=journal, role=role, run_id=run_id, client_id=client_id)
+        header = JournalHeader(
+            ts=time.time(), version=1, journal=journal, role=role, run_id=run_id, client_id=client_id
+        )
         copy = self._journals.get_or_new(journal, header)
         lines = b"".join(map(encode, events))
         async with copy.lock:
