@@ -69,7 +69,8 @@ python3-venv:
 # a test whose program is missing is skipped and says so.
 SERVERS := chromium:chromium prometheus:prometheus promtool:prometheus prometheus-pushgateway:prometheus-pushgateway \
 	redis-server:redis-server influxd:influxdb victoria-metrics:victoria-metrics ovs-vsctl:openvswitch-switch \
-	iperf3:iperf3 ip:iproute2 ping:iputils-ping ethtool:ethtool openssl:openssl
+	iperf3:iperf3 ip:iproute2 ping:iputils-ping ethtool:ethtool openssl:openssl \
+	docker-compose:docker-compose systemd-analyze:systemd
 
 .PHONY: servers
 servers:

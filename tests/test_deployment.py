@@ -82,12 +82,14 @@ def test_all_that_the_image_is_built_from_is_sent_to_the_builder_and_little_else
     assert "**/.env" in ignored
 
 
-def test_every_package_of_the_image_has_its_version_and_it_is_the_one_that_is_tested() -> None:
+def test_every_package_of_the_image_has_its_version_and_it_is_one_that_is_allowed() -> None:
     pinned = dict(line.split("==") for line in (DEPLOY / "constraints.txt").read_text().splitlines() if line[0] != "#")
     needed: dict[str, str] = {}
 
     def walk(requirement: Requirement) -> None:
         name = re.sub(r"[-_.]+", "-", requirement.name).lower()
+        if name in pinned:
+            assert requirement.specifier.contains(pinned[name], prereleases=True), f"{requirement} but {pinned[name]}"
         key = f"{name}{sorted(requirement.extras)}"
         if key in needed:
             return
@@ -101,8 +103,6 @@ def test_every_package_of_the_image_has_its_version_and_it_is_the_one_that_is_te
     walk(Requirement("fedsight[collector]"))
     names = set(needed.values()) - {"fedsight"}
     assert names - pinned.keys() == set()
-    installed = {name: importlib.metadata.version(name) for name in names}
-    assert {name: pinned[name] for name in names} == installed
 
 
 @pytest.fixture(scope="module")
