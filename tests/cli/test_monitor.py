@@ -258,6 +258,7 @@ def test_memory_that_came_and_went_between_two_readings_is_in_the_peak(tmp_path:
     assert 90e6 < cost["memory_peak_bytes"] < 150e6
 
 
+@pytest.mark.alone
 def test_a_small_programs_memory_is_not_the_monitors(tmp_path: Path) -> None:
     cost = cost_of("--interval", "0.05", "--", "sleep", "0.3", cwd=tmp_path)
     assert 0 < cost["memory_peak_bytes"] < 8e6

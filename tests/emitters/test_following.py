@@ -331,6 +331,7 @@ def test_another_process_that_delivers_to_the_same_place_is_waited_for(tmp_path:
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no fork")
 @pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork.*:DeprecationWarning")
+@pytest.mark.alone
 def test_what_forked_children_record_is_delivered_by_the_parent(tmp_path: Path) -> None:
     notebook = Notebook()
     run = a_run(tmp_path, notebook, project="ward")
@@ -357,6 +358,7 @@ def test_what_forked_children_record_is_delivered_by_the_parent(tmp_path: Path) 
 
 
 @pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork.*:DeprecationWarning")
+@pytest.mark.alone
 def test_figures_that_a_childs_journal_revises_are_newer_although_it_was_written_before(tmp_path: Path) -> None:
     notebook = Notebook()
     run = a_run(tmp_path, notebook)

@@ -19,6 +19,7 @@ from fedsight.emitters.mlflow.points import Point
 from fedsight.emitters.mlflow.tracking import Tracking
 
 pytestmark = [
+    pytest.mark.alone,
     pytest.mark.timeout(240),
     pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning"),
 ]

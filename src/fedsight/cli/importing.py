@@ -46,11 +46,19 @@ def import_hivewatch(
             failed += 1
             typer.echo(f"fedsight: {error.filename or file}: {error.strerror}", err=True)
             continue
-        done.append(told)
-        typer.echo(
-            f"{told.source} → {told.journal}: {told.num_events:,} events ({told.num_updates:,} updates, "
-            f"{told.num_rounds:,} rounds)"
-        )
+        if told.num_events:
+            done.append(told)
+        else:  # an empty journal would only be in the way of the next try
+            told.journal.unlink()
+            failed += 1
+            typer.echo(
+                f"fedsight: {told.source}: no line of it is an event of HiveWatch's; nothing is imported", err=True
+            )
+        if told.num_events:
+            typer.echo(
+                f"{told.source} → {told.journal}: {told.num_events:,} events ({told.num_updates:,} updates, "
+                f"{told.num_rounds:,} rounds)"
+            )
         if told.num_recovered:
             typer.echo(f"  {told.num_recovered:,} updates had lost their line and were taken from their round's end")
         for skipped in told.skipped[:SKIPPED_SHOWN]:

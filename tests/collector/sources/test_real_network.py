@@ -28,7 +28,7 @@ from fedsight.collector.sources.source import Source, SourceDown
 from fedsight.events import Event
 
 # The first run makes two virtual environments.
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.slow, pytest.mark.alone, pytest.mark.timeout(400)]
 
 S1, S2, S3, S4 = (f"of:{number:016x}" for number in (1, 2, 3, 4))
 

@@ -97,6 +97,7 @@ def test_twenty_children_that_came_and_went_between_two_samples_are_counted(star
     probe.close()
 
 
+@pytest.mark.alone
 def test_a_child_seen_alive_is_not_counted_twice_when_it_was_waited_for(start_program, until):
     program = start_program()
     probe = CpuProbe(Target(program.pid))
