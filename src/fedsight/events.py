@@ -77,6 +77,11 @@ class ServerInfo(Event, tag="server"):
     metrics: dict[str, float] | None = None
 
 
+SERVER_TEXTS = frozenset({"city", "country", "host", "protocol"})
+SERVER_NUMBERS = frozenset({"lat", "lng"})
+"""What a server may say of itself, besides all else."""
+
+
 class RoundStart(Event, tag="round_start"):
     """A round begins; `selected` are the ids of the clients asked to take part, where known.
 
@@ -135,6 +140,15 @@ class ClientUpdate(Event, tag="client_update"):
         return {**known, **added}
 
 
+_SHARED = frozenset({"ts", "extra", "metrics", "client_id", "round", "base_round", "algorithm_metadata"})
+UPDATE_TEXTS = frozenset({"status", "city", "country"})
+"""The texts of the metadata contract."""
+UPDATE_NUMBERS: tuple[str, ...] = tuple(
+    name for name in ClientUpdate.__struct_fields__ if name not in _SHARED | UPDATE_TEXTS
+)
+"""The numbers of the metadata contract, in its order."""
+
+
 class ClientEvent(Event, tag="client_event"):
     """Something happened to a client's taking part."""
 
@@ -160,6 +174,10 @@ class RoundEnd(Event, tag="round_end"):
     round_duration_sec: float | None = None
     algorithm_metadata: dict[str, Any] | None = None
     metrics: dict[str, float] | None = None
+
+
+ROUND_NUMBERS: tuple[str, ...] = tuple(name for name in RoundEnd.__struct_fields__ if name not in _SHARED)
+"""What a round's end says of the round in numbers of its own."""
 
 
 class Metric(Event, tag="metric"):

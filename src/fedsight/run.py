@@ -22,6 +22,11 @@ from fedsight.emitters import Emitter, as_emitters, emitters_from_environment
 from fedsight.errors import RunFinished, UsageError
 from fedsight.events import (
     MAX_LINE_BYTES,
+    ROUND_NUMBERS,
+    SERVER_NUMBERS,
+    SERVER_TEXTS,
+    UPDATE_NUMBERS,
+    UPDATE_TEXTS,
     Checkpoint,
     ClientEvent,
     ClientUpdate,
@@ -60,15 +65,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger("fedsight")
 
 
-_UPDATE_TEXTS = frozenset({"status", "city", "country"})
-_UPDATE_NUMBERS = (
-    frozenset(ClientUpdate.__struct_fields__)
-    - _UPDATE_TEXTS
-    - {"client_id", "round", "base_round", "metrics", "extra", "ts"}
-)
-_ROUND_NUMBERS = frozenset(RoundEnd.__struct_fields__) - {"round", "algorithm_metadata", "metrics", "extra", "ts"}
-_SERVER_TEXTS = frozenset({"city", "country", "host", "protocol"})
-_SERVER_NUMBERS = frozenset({"lat", "lng"})
+_UPDATE_NUMBERS = frozenset(UPDATE_NUMBERS)
+_ROUND_NUMBERS = frozenset(ROUND_NUMBERS)
 _NO_NAMES: frozenset[str] = frozenset()
 _SYNC_SEC = 1.0
 """The least that the end of a run waits for the disk."""
@@ -272,7 +270,7 @@ class Run:
             round = round_of(round)
         if base_round is not None and (type(base_round) is not int or not 0 <= base_round <= LARGEST_ROUND):
             base_round = round_of(base_round, "base_round")
-        known, more, extra = sort_fields(fields, _UPDATE_NUMBERS, _UPDATE_TEXTS)
+        known, more, extra = sort_fields(fields, _UPDATE_NUMBERS, UPDATE_TEXTS)
         self._record(
             ClientUpdate(
                 ts=time.time(),
@@ -397,7 +395,7 @@ class Run:
         self._only_at_the_server("set_server_metadata")
         if self._blur is not None:
             metadata = self._blur(metadata)
-        known, more, extra = sort_fields(metadata, _SERVER_NUMBERS, _SERVER_TEXTS)
+        known, more, extra = sort_fields(metadata, SERVER_NUMBERS, SERVER_TEXTS)
         self._record(ServerInfo(ts=time.time(), metrics=more, extra=extra, **known))
 
     def log_metric(self, key: str, value: Any, step: int | None = None) -> None:

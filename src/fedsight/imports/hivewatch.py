@@ -17,10 +17,14 @@ from typing import Any, ClassVar
 
 import msgspec
 
-from fedsight.emitters.destination import UPDATE_NUMBERS
 from fedsight.errors import FedsightError, UsageError
 from fedsight.events import (
     MAX_LINE_BYTES,
+    ROUND_NUMBERS,
+    SERVER_NUMBERS,
+    SERVER_TEXTS,
+    UPDATE_NUMBERS,
+    UPDATE_TEXTS,
     Checkpoint,
     ClientEvent,
     ClientUpdate,
@@ -36,10 +40,7 @@ from fedsight.journal import JournalWriter, journal_path
 from fedsight.oversize import fit
 
 _UPDATE_NUMBERS = frozenset(UPDATE_NUMBERS)
-_UPDATE_TEXTS = frozenset({"status", "city", "country"})
-_ROUND_NUMBERS = frozenset(RoundEnd.__struct_fields__) - {"ts", "extra", "metrics", "round", "algorithm_metadata"}
-_SERVER_NUMBERS = frozenset({"lat", "lng"})
-_SERVER_TEXTS = frozenset({"city", "country", "host", "protocol"})
+_ROUND_NUMBERS = frozenset(ROUND_NUMBERS)
 _DERIVED = ("num_completed",)
 """Figures of a round that we derive from its updates, and that an event can't hold."""
 _ZERO_IS_UNKNOWN = ("num_stragglers", "num_samples")
@@ -191,7 +192,7 @@ class _Reader:
         )
 
     def _server(self, raw: dict[str, Any], ts: float) -> Iterable[Event]:
-        known, metrics, extra = sort_fields(_object(raw, "server"), _SERVER_NUMBERS, _SERVER_TEXTS)
+        known, metrics, extra = sort_fields(_object(raw, "server"), SERVER_NUMBERS, SERVER_TEXTS)
         yield ServerInfo(ts=ts, metrics=metrics, extra=extra, **known)
 
     def _updates(self, raw: dict[str, Any], ts: float) -> Iterable[Event]:
@@ -249,7 +250,7 @@ def _update(record: dict[str, Any], of_round: Any, ts: float) -> ClientUpdate:
     fields = dict(record)
     round_, base_round = fields.pop("round", None), fields.pop("base_round", None)
     client_id = client_id_of(fields.pop("client_id", None))
-    known, metrics, extra = sort_fields(_told(fields), _UPDATE_NUMBERS, _UPDATE_TEXTS)
+    known, metrics, extra = sort_fields(_told(fields), _UPDATE_NUMBERS, UPDATE_TEXTS)
     return ClientUpdate(
         ts=ts,
         client_id=client_id,

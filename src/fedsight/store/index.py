@@ -12,6 +12,7 @@ import duckdb
 import msgspec
 
 from fedsight.events import (
+    ROUND_NUMBERS,
     BadLine,
     ClientEvent,
     ClientUpdate,
@@ -38,10 +39,6 @@ _get_ts = attrgetter("ts")
 
 ROUNDS_AT_ONCE = 100
 """Rounds rolled up by one query, so that its memory has a bound."""
-
-_GIVEN = tuple(
-    name for name in RoundEnd.__struct_fields__ if name not in {"ts", "extra", "round", "algorithm_metadata", "metrics"}
-)
 
 DirtyRounds = dict[int, set[int]]
 """run_no → rounds whose roll-ups are not up to date."""
@@ -192,7 +189,7 @@ class Indexing:
                 state.selected = len(set(event.selected))
             return
         state.state, state.ended_at = "closed", event.ts
-        for name in _GIVEN:
+        for name in ROUND_NUMBERS:
             value = getattr(event, name)
             if value is not None:
                 state.given[name] = value

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import msgspec
 
-from fedsight.events import ClientUpdate
+from fedsight.events import UPDATE_NUMBERS, ClientUpdate
 
 SCHEMA_VERSION = 3
 
@@ -20,7 +20,7 @@ CONTRACT: tuple[str, ...] = tuple(name for name in ClientUpdate.__struct_fields_
 TEXT_FIELDS = frozenset({"city", "country"})
 LOCATION = TEXT_FIELDS | {"lat", "lng"}
 """Where a client is: no metric of its training."""
-NUMERIC: tuple[str, ...] = tuple(name for name in CONTRACT if name not in TEXT_FIELDS)
+NUMERIC = UPDATE_NUMBERS
 """The contract's fields that are numbers: each has a quantile band per round."""
 
 BAND: tuple[str, ...] = (
