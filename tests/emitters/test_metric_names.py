@@ -2,9 +2,9 @@ import math
 
 import pytest
 
+from fedsight.emitters.batching import count_alone
 from fedsight.emitters.destination import Totals
 from fedsight.emitters.metric_names import (
-    count_on,
     counted,
     counters,
     id_part,
@@ -162,7 +162,7 @@ def test_a_monitors_sample_is_of_its_node() -> None:
 def test_counters_count_over_the_run() -> None:
     totals = Totals(num_dropouts=4)
     dropout = ClientEvent(ts=1.0, client_id="a", event="dropout", round=0)
-    count_on(totals, dropout)
+    count_alone(totals, dropout)
     assert counted(dropout, totals) == {"event/client_dropout": 5}
     assert counters(totals) == {"event/client_dropout": 5, "event/comm_failure": 0}
     assert counted(ClientEvent(ts=1.0, client_id="a", event="joined"), totals) == {}
@@ -170,6 +170,6 @@ def test_counters_count_over_the_run() -> None:
 
 def test_a_checkpoint_counts_once_though_the_journal_tells_of_it_twice() -> None:
     totals = Totals()
-    count_on(totals, Checkpoint(ts=1.0, path="m.pt", round=0))
-    count_on(totals, Checkpoint(ts=2.0, path="m.pt", round=0, sha256="ba78"))
+    count_alone(totals, Checkpoint(ts=1.0, path="m.pt", round=0))
+    count_alone(totals, Checkpoint(ts=2.0, path="m.pt", round=0, sha256="ba78"))
     assert totals.num_checkpoints == 1

@@ -132,6 +132,15 @@ def count(totals: Totals, event: AnyEvent, unhashed: dict[tuple[int | None, str]
             totals.num_checkpoints += 1
 
 
+def count_alone(totals: Totals, event: AnyEvent) -> None:
+    """Count one event without those before it: a checkpoint by its first line alone, which has no SHA-256 yet.
+
+    Whether a line with a hash is one more checkpoint shows in the totals of the next batch.
+    """
+    if not isinstance(event, Checkpoint) or event.sha256 is None:
+        count(totals, event, {})
+
+
 def _finite(value: float | None) -> float:
     return value if value is not None and math.isfinite(value) else 0.0
 

@@ -102,20 +102,3 @@ class Destination(Protocol):
 
     def sync_arguments(self) -> list[str]:
         """The options of `fedsight sync --to <name>` that deliver to the same place."""
-
-
-def number_fields(event: ClientUpdate) -> dict[str, float]:
-    """The numbers of an update by the names of the metadata contract, custom ones included; missing ones left out."""
-    found = {name: value for name in UPDATE_NUMBERS if (value := getattr(event, name)) is not None}
-    if (staleness := event.staleness) is not None:
-        found["staleness"] = staleness
-    found.update(event.metrics or {})
-    return found
-
-
-UPDATE_NUMBERS = tuple(
-    name
-    for name in ClientUpdate.__struct_fields__
-    if name not in ("client_id", "round", "base_round", "status", "city", "country", "metrics", "extra", "ts")
-)
-"""The contract's numeric fields, in its order."""

@@ -11,9 +11,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from fedsight.emitters.batching import count
 from fedsight.emitters.destination import Totals
-from fedsight.events import AnyEvent, Checkpoint, ClientEvent, ClientUpdate, Metric, Sample
+from fedsight.events import ClientEvent, ClientUpdate, Metric, Sample
 from fedsight.summary import RoundSummary
 
 BYTES_PER_MB = 1e6
@@ -63,39 +62,56 @@ def id_part(any_id: str) -> str:
     return any_id.replace("%", "%25").replace("/", "%2F")
 
 
+def client_figures(update: ClientUpdate) -> dict[str, float]:
+    """What an update says of the training, by the names without the client's prefix; nothing of the application's own."""
+    found: dict[str, float] = {}
+    for name, field in _CLIENT_NAMES.items():
+        if (value := getattr(update, field)) is not None:
+            found[name] = value
+    for name, field in _CLIENT_MEGABYTES.items():
+        if (value := getattr(update, field)) is not None:
+            found[name] = value / BYTES_PER_MB
+    if (code := STATUS_CODES.get(update.status or "")) is not None:
+        found["status"] = code
+    return found
+
+
+def system_figures(update: ClientUpdate) -> dict[str, float]:
+    """What an update says of its machine."""
+    return {name: value for name in _SYSTEM_NAMES if (value := getattr(update, name)) is not None}
+
+
 def update_metrics(update: ClientUpdate, *, per_client: bool = True, system: bool = True) -> dict[str, float]:
     """An update's numbers. per_client: `client/<id>/…`; system: `sys/<id>/…`. Where a client is, is not told."""
     client = id_part(update.client_id)
     found: dict[str, float] = {}
     if per_client:
-        for name, field in _CLIENT_NAMES.items():
-            if (value := getattr(update, field)) is not None:
-                found[f"client/{client}/{name}"] = value
-        for name, field in _CLIENT_MEGABYTES.items():
-            if (value := getattr(update, field)) is not None:
-                found[f"client/{client}/{name}"] = value / BYTES_PER_MB
-        if (code := STATUS_CODES.get(update.status or "")) is not None:
-            found[f"client/{client}/status"] = code
+        found = {f"client/{client}/{name}": value for name, value in client_figures(update).items()}
         _add_custom(found, f"client/{client}", update.metrics)
     if system:
-        for name in _SYSTEM_NAMES:
-            if (value := getattr(update, name)) is not None:
-                found[f"sys/{client}/{name}"] = value
+        found |= {f"sys/{client}/{name}": value for name, value in system_figures(update).items()}
     return found
 
 
-def round_metrics(summary: RoundSummary) -> dict[str, float]:
-    """A round's figures. The total volume is the sum of what is known of up and down."""
+def round_figures(summary: RoundSummary) -> dict[str, float]:
+    """A round's figures, without the application's own. The total volume is the sum of what is known of up and down."""
     found: dict[str, float] = {}
     for name, field in _ROUND_NAMES.items():
         if (value := getattr(summary, field)) is not None:
             found[name] = value
-    for way, volume in (("up", summary.total_bytes_up), ("down", summary.total_bytes_down)):
-        if volume is not None:
-            found[f"comm/total_bytes_{way}_mb"] = volume / BYTES_PER_MB
-            found["comm/total_bytes_mb"] = found.get("comm/total_bytes_mb", 0.0) + volume / BYTES_PER_MB
-    if summary.bytes_per_client is not None:
-        found["comm/bytes_per_client_mb"] = summary.bytes_per_client / BYTES_PER_MB
+    up, down = summary.total_bytes_up, summary.total_bytes_down
+    volumes = {
+        "comm/total_bytes_up_mb": up,
+        "comm/total_bytes_down_mb": down,
+        "comm/total_bytes_mb": None if up is None and down is None else (up or 0.0) + (down or 0.0),
+        "comm/bytes_per_client_mb": summary.bytes_per_client,
+    }
+    return found | {name: volume / BYTES_PER_MB for name, volume in volumes.items() if volume is not None}
+
+
+def round_metrics(summary: RoundSummary) -> dict[str, float]:
+    """All of a round's figures."""
+    found = round_figures(summary)
     _add_numbers(found, "agg/algo", summary.algorithm_metadata)
     _add_custom(found, "round", summary.metrics)
     return found
@@ -123,12 +139,6 @@ def point_name(metric: Metric) -> str:
 def sample_metrics(sample: Sample) -> dict[str, float]:
     """A monitor's measurements, `sys/<node>/…`."""
     return {f"sys/{id_part(sample.node)}/{name}": value for name, value in sample.metrics.items()}
-
-
-def count_on(totals: Totals, event: AnyEvent) -> None:
-    """Bring the totals before `event` up to after it. A checkpoint counts with its first line, which has no SHA-256 yet."""
-    if not isinstance(event, Checkpoint) or event.sha256 is None:
-        count(totals, event, {})
 
 
 def counters(totals: Totals) -> dict[str, float]:

@@ -11,9 +11,9 @@ from collections.abc import Iterator
 
 import msgspec
 
-from fedsight.emitters.batching import count
+from fedsight.emitters.batching import count_alone
 from fedsight.emitters.destination import Line, Totals
-from fedsight.events import Checkpoint, ClientUpdate
+from fedsight.events import ClientUpdate
 from fedsight.summary import RoundSummary
 
 _SUFFIXES = {"1": "_ratio", "s": "_seconds", "By": "_bytes"}
@@ -129,7 +129,5 @@ def known(table: tuple[Series, ...], figures: RoundSummary | ClientUpdate | Tota
 def add_line(totals: Totals, line: Line) -> Totals:
     """The counters after `line`, as far as it alone tells."""
     after = msgspec.structs.replace(totals)
-    # Whether the line with a checkpoint's hash is one more is known when the next batch comes: a counter never goes back.
-    if not (isinstance(line.event, Checkpoint) and line.event.sha256 is not None):
-        count(after, line.event, {})
+    count_alone(after, line.event)
     return after

@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 import msgspec
 
 from fedsight.emitters import metric_names
+from fedsight.emitters.batching import count_alone
 from fedsight.emitters.destination import Batch, Line, RunInfo, Totals
 from fedsight.emitters.tensorboard_file import EventFile
 from fedsight.errors import UsageError
@@ -69,7 +70,7 @@ class TensorBoardEmitter:
         totals = msgspec.structs.replace(batch.totals)
         try:
             for line in batch.lines:
-                metric_names.count_on(totals, line.event)
+                count_alone(totals, line.event)
                 self._write(file, line, totals)
             file.flush()
         except OSError:

@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from fedsight.emitters import metric_names
+from fedsight.emitters.batching import count_alone
 from fedsight.emitters.destination import Batch, Line, Totals
 from fedsight.events import Checkpoint, ClientEvent, ClientUpdate, Metric, Sample, Text
 
@@ -45,7 +46,7 @@ def rows_of(batch: Batch, *, per_client: bool, system: bool) -> list[Row]:
     open_rows: dict[_Axis, Row] = {}
     totals = msgspec.structs.replace(batch.totals)
     for line in batch.lines:
-        metric_names.count_on(totals, line.event)
+        count_alone(totals, line.event)
         axis, values = _values(line, totals, per_client, system)
         if not values:
             continue

@@ -8,23 +8,15 @@ from typing import Any
 
 import msgspec
 
-from fedsight.emitters.destination import UPDATE_NUMBERS, RoundReport
+from fedsight.emitters.destination import RoundReport
+from fedsight.emitters.metric_names import client_figures, round_figures, system_figures
 from fedsight.events import ClientUpdate, RunStart, ServerInfo
-
-BYTES_PER_MB = 1e6
-"""Megabytes are 10^6 bytes, as in HiveWatch."""
-
-STATUS_CODES = {"active": 0.0, "idle": 1.0, "dropped": 2.0, "failed": 3.0}
-"""`client.<id>.status` as a number; another status has none and is left out."""
 
 LONGEST_PARAM = 6000
 LONGEST_TAG = 5000
 """Characters that MLflow keeps of a value (8,000 for tags since 2.15, 5,000 before)."""
 
-_SYSTEM_FIELDS = ("cpu_pct", "ram_mb", "gpu_util_pct", "gpu_vram_mb")
 _PLACE_FIELDS = ("lat", "lng", "city", "country")
-_SHORT = {"local_accuracy": "accuracy", "local_loss": "loss"}
-_IN_MB = {"bytes_sent": "bytes_sent_mb", "bytes_received": "bytes_received_mb"}
 
 
 class Point(msgspec.Struct, gc=False, frozen=True):
@@ -46,20 +38,7 @@ def client_values(update: ClientUpdate) -> tuple[dict[str, float], dict[str, flo
 
     A custom field whose name is taken stands as `metrics.<name>`.
     """
-    numbers = {name: value for name in UPDATE_NUMBERS if (value := getattr(update, name)) is not None}
-    own: dict[str, float] = {}
-    system: dict[str, float] = {}
-    for name, value in numbers.items():
-        if name in _SYSTEM_FIELDS:
-            system[name] = value
-        elif name in _IN_MB:
-            own[_IN_MB[name]] = value / BYTES_PER_MB
-        elif name not in _PLACE_FIELDS:
-            own[_SHORT.get(name, name)] = value
-    if (staleness := update.staleness) is not None:
-        own["staleness"] = staleness
-    if update.status in STATUS_CODES:
-        own["status"] = STATUS_CODES[update.status]
+    own, system = client_figures(update), system_figures(update)
     for name, value in (update.metrics or {}).items():
         own[f"metrics.{name}" if name in own or name in system else name] = value
     return own, system
@@ -71,41 +50,13 @@ def place_tags(update: ClientUpdate) -> dict[str, str]:
 
 
 def round_values(report: RoundReport) -> dict[str, float]:
-    """A round's figures, by MLflow's names; unknown ones are left out. The total volume is of what is known of up and down."""
-    summary = report.summary
-    own: dict[str, float | None] = {
-        "accuracy": summary.global_accuracy,
-        "loss": summary.global_loss,
-        "participation_rate": summary.participation_rate,
-        "num_stragglers": summary.num_stragglers,
-        "num_failures": summary.num_failures,
-        "duration_sec": summary.round_duration_sec,
-        "num_selected": summary.num_selected,
-        "num_completed": summary.num_completed,
-        "num_dropouts": summary.num_dropouts,
-        "num_late": summary.num_late,
-        "mean_staleness": summary.mean_staleness,
-        "max_staleness": summary.max_staleness,
+    """A round's figures, by MLflow's names. A custom one whose name is taken stands as `round/metrics.<name>`."""
+    known = round_figures(report.summary)
+    own = {
+        f"round/metrics.{name}" if f"round/{name}" in known else f"round/{name}": value
+        for name, value in report.summary.metrics.items()
     }
-    known = {name: value for name, value in own.items() if value is not None}
-    values = {f"round/{name}": value for name, value in known.items()}
-    for name, value in summary.metrics.items():
-        values[f"round/metrics.{name}" if name in known else f"round/{name}"] = value
-    up, down = summary.total_bytes_up, summary.total_bytes_down
-    volumes = {
-        "total_bytes_up_mb": up,
-        "total_bytes_down_mb": down,
-        "total_bytes_mb": None if up is None and down is None else (up or 0.0) + (down or 0.0),
-        "bytes_per_client_mb": summary.bytes_per_client,
-    }
-    values.update({f"comm/{name}": num / BYTES_PER_MB for name, num in volumes.items() if num is not None})
-    others = {
-        "agg/gradient_norm_dispersion": summary.gradient_norm_dispersion,
-        "agg/gradient_divergence": summary.gradient_norm_dispersion,
-        "agg/aggregation_time_sec": summary.aggregation_time_sec,
-    }
-    values.update({name: value for name, value in others.items() if value is not None})
-    return values
+    return known | own
 
 
 def algorithm_values(metadata: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
