@@ -7,67 +7,37 @@ from __future__ import annotations
 
 import argparse
 import json
-import shutil
 import statistics
-import subprocess
 import sys
-import tempfile
-import venv
 from pathlib import Path
 from typing import Any
 
-HERE = Path(__file__).parent
-ENVIRONMENTS = HERE / ".venvs"
+sys.path.insert(0, str(Path(__file__).parent))
 
-# Package to install, and how many calls: those that need milliseconds a call get fewer.
-PEERS: dict[str, tuple[str, int]] = {
-    "jsonl": ("", 10_000),
-    "fedsight": ("", 10_000),
-    "trackio": ("trackio==0.43.0", 10_000),
-    "wandb": ("wandb==0.31.0", 10_000),
-    "tensorboard": ("tensorboardX==2.6.5", 10_000),
-    "mlflow": ("mlflow==3.17.2", 500),
-    "hivewatch": ("hivewatch==0.3.1", 1_000),
+from peer import measured, python_of
+
+# How many calls: those that need milliseconds a call get fewer.
+CALLS = {
+    "jsonl": 10_000,
+    "fedsight": 10_000,
+    "trackio": 10_000,
+    "wandb": 10_000,
+    "tensorboard": 10_000,
+    "mlflow": 500,
+    "hivewatch": 1_000,
 }
 
 
-def python_of(name: str) -> Path:
-    """The interpreter of a peer's environment, made and filled at the first use."""
-    package, _ = PEERS[name]
-    if not package:
-        return Path(sys.executable)
-    folder = ENVIRONMENTS / name
-    python = folder / "bin" / "python"
-    if not python.exists():
-        print(f"setting up {name} …", file=sys.stderr)
-        venv.create(folder, with_pip=True)
-    subprocess.run([python, "-m", "pip", "install", "-q", "--disable-pip-version-check", *package.split()], check=True)
-    return python
-
-
 def measure(name: str, python: Path, pace: float) -> dict[str, Any]:
-    folder = Path(tempfile.mkdtemp(prefix="bench-", dir=HERE))
-    calls = PEERS[name][1] if not pace else min(PEERS[name][1], 500)
-    try:
-        out = subprocess.run(
-            [python, HERE / "peers" / "worker.py", name, str(calls), folder, str(pace)],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            text=True,
-            check=True,
-            timeout=600,
-        )
-        result: dict[str, Any] = json.loads(out.stdout.splitlines()[-1])
-        return result
-    finally:
-        shutil.rmtree(folder)
+    calls = CALLS[name] if not pace else min(CALLS[name], 500)
+    return measured(python, "worker.py", name, calls, ".", pace)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--repeat", type=int, default=3, help="runs of each recorder, taken in turn (default 3)")
     parser.add_argument("--pace", type=float, default=0, help="calls per second; 0 (default): as fast as it goes")
-    parser.add_argument("--only", nargs="*", default=list(PEERS), help="which recorders")
+    parser.add_argument("--only", nargs="*", default=list(CALLS), help="which recorders")
     parser.add_argument("--json", type=Path, help="write the figures here too")
     options = parser.parse_args()
 

@@ -3,20 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import json
-import shutil
-import subprocess
 import sys
-import tempfile
 from pathlib import Path
 from typing import Any
 
-HERE = Path(__file__).parent
-sys.path.insert(0, str(HERE))
+sys.path.insert(0, str(Path(__file__).parent))
 
-from log_call import PEERS, python_of  # noqa: E402
-
-PEERS["heflwr"] = ("heflwr==0.1.91 numpy", 0)
+from peer import measured, python_of
 
 MONITORS = [
     (package, form, output)
@@ -27,22 +20,7 @@ MONITORS = [
 
 
 def measure(package: str, form: str, output: str, interval: float, mode: str) -> dict[str, Any]:
-    folder = Path(tempfile.mkdtemp(prefix="bench-", dir=HERE))
-    try:
-        command = [python_of(package), HERE / "peers" / "monitored.py", package, form, output, interval, mode]
-        out = subprocess.run(
-            [str(part) for part in command],
-            cwd=folder,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            text=True,
-            check=True,
-            timeout=300,
-        )
-        result: dict[str, Any] = json.loads(out.stdout.splitlines()[-1])
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-    return result
+    return measured(python_of(package), "monitored.py", package, form, output, interval, mode, timeout_sec=300)
 
 
 def main() -> None:

@@ -19,6 +19,8 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from timing import median_ms
+
 from fedsight import events
 from fedsight.store import Receipt, Store, queries
 
@@ -66,16 +68,6 @@ def fill(store: Store, rounds: int, clients: int, block: int, run_id: str = "ben
             start += len(pending)
             pending, count = b"", 0
     return cpu, took
-
-
-def median_ms(ask: Callable[[], object], times: int = 15) -> float:
-    ask()
-    took = []
-    for _ in range(times):
-        began = time.perf_counter()
-        ask()
-        took.append(time.perf_counter() - began)
-    return 1000 * statistics.median(took)
 
 
 def questions(store: Store) -> dict[str, Callable[[], object]]:
@@ -127,7 +119,7 @@ def main() -> None:
             "max_rss_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
         }
         with Store.open(path) as store:
-            medians = {name: median_ms(ask) for name, ask in questions(store).items()}
+            medians = {name: median_ms(ask, 15) for name, ask in questions(store).items()}
             cpu_small, small = fill(store, 200, 20, 20, "small")
             figures["apply_20_updates_mean_cpu_ms"] = 1000 * cpu_small / 200
             figures["apply_20_updates_median_ms"] = 1000 * statistics.median(small)

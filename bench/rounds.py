@@ -7,42 +7,20 @@ with all that it logged before, so it gets a budget of seconds and the table say
 from __future__ import annotations
 
 import argparse
-import json
-import shutil
-import subprocess
 import sys
-import tempfile
 from pathlib import Path
 from typing import Any
 
-HERE = Path(__file__).parent
-sys.path.insert(0, str(HERE))
+sys.path.insert(0, str(Path(__file__).parent))
 
-from log_call import PEERS, python_of  # noqa: E402
-
-PEERS.setdefault("hivewatch+mlflow", ("hivewatch==0.3.1 mlflow==3.17.2", 0))
+from peer import measured, python_of
 
 EVERYTHING = "file+mlflow+tensorboard+prometheus+hooks"
 
 
 def measure(package: str, emitters: str, rounds: int, clients: int, budget_sec: float) -> dict[str, Any]:
     peer = "fedsight" if package == "fedsight" else "hivewatch+mlflow" if "mlflow" in emitters else "hivewatch"
-    folder = Path(tempfile.mkdtemp(prefix="bench-", dir=HERE))
-    try:
-        command = [python_of(peer), HERE / "peers" / "rounds.py", package, emitters, rounds, clients, budget_sec]
-        out = subprocess.run(
-            [str(part) for part in command],
-            cwd=folder,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            text=True,
-            check=True,
-            timeout=900,
-        )
-        result: dict[str, Any] = json.loads(out.stdout.splitlines()[-1])
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-    return result
+    return measured(python_of(peer), "rounds.py", package, emitters, rounds, clients, budget_sec, timeout_sec=900)
 
 
 def main() -> None:

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import argparse
 import random
-import statistics
 import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+
+from timing import median_ms
 
 from fedsight import events
 from fedsight.store import Receipt, Store, queries
@@ -99,16 +100,6 @@ def questions(store: Store, last_ts: float) -> dict[str, Callable[[], object]]:
     }
 
 
-def median_ms(ask: Callable[[], object], times: int = 9) -> float:
-    ask()
-    took = []
-    for _ in range(times):
-        began = time.perf_counter()
-        ask()
-        took.append(time.perf_counter() - began)
-    return 1000 * statistics.median(took)
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--nodes", type=int, default=100)
@@ -119,7 +110,7 @@ def main() -> None:
         values = args.nodes * args.samples * (len(FIGURES) + len(RAW) + 2)
         print(f"{values:,} values, {values / sum(took):,.0f} applied a second\n\n| question | median ms |\n|---|---|")
         for name, ask in questions(store, args.samples * INTERVAL_SEC).items():
-            print(f"| {name} | {median_ms(ask):.1f} |")
+            print(f"| {name} | {median_ms(ask, 9):.1f} |")
 
 
 if __name__ == "__main__":
