@@ -69,26 +69,6 @@ class NetworkMetricsAnswer(msgspec.Struct):
     qos_metrics: QosFigures
 
 
-class TopologyRow(msgspec.Struct):
-    """A network as one source saw it. Devices and links have `up`; a link also `src` and `dst`."""
-
-    source: str
-    ts: float
-    last_change: float
-    devices: list[dict[str, Any]]
-    links: list[dict[str, Any]]
-    hosts: list[dict[str, Any]]
-    journal: str
-
-
-class TopologiesAnswer(msgspec.Struct):
-    """One network for each source."""
-
-    as_of: str
-    topologies: list[TopologyRow]
-    next: str | None
-
-
 @get(
     "/api/v1/network/metrics",
     tags=["flopynet"],
@@ -164,7 +144,7 @@ def _by_id(things: list[dict[str, Any]]) -> dict[str, bool]:
     sync_to_thread=True,
     tags=["network"],
     summary="What networks look like",
-    responses=answers(TopologiesAnswer, "Devices, links and hosts, for each source.", 400),
+    responses=answers(queries.Topologies, "Devices, links and hosts, for each source.", 400),
 )
 def get_topology(
     request: AnyRequest,
