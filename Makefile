@@ -9,20 +9,23 @@ PACKAGE_SOURCES := pyproject.toml $(wildcard hatch_build.py) $(DASHBOARD_SOURCES
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-alone bench lint ui clean
+.PHONY: help demo test test-alone test-frameworks bench lint ui clean
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: .venv/.demo ## Train a real federation of 20 clients here and watch it (ARGS="--rounds 10")
 	@$(BIN)/fedsight demo $(ARGS)
 
 test: .venv/.dev servers ## Run all tests, with coverage (ARGS="-k journal")
-	$(BIN)/pytest -n 2 --dist loadfile -m "not alone" --cov --cov-report=term $(if $(ARGS),$(ARGS),--cov-fail-under=90)
+	$(BIN)/pytest -n 2 --dist loadfile -m "not alone and not frameworks" --cov --cov-report=term $(if $(ARGS),$(ARGS),--cov-fail-under=90)
 	cd ui && PATH="$(CURDIR)/$(BIN):$$PATH" npm test
 
 test-alone: .venv/.dev servers ## Run the tests that want a quiet machine: real switches, an MLflow server, forks
 	$(BIN)/pytest -m alone $(ARGS)
+
+test-frameworks: .venv/.dev ## Run real federations of NVFLARE and Flower, in environments of their own
+	$(BIN)/pytest -m frameworks $(ARGS)
 
 bench: .venv/.dev ## Measure, and compare with peers
 	$(BIN)/python bench/run.py $(ARGS)

@@ -1,0 +1,1 @@
+"""Bridges to federated-learning frameworks, one a framework, each imported only by who uses that framework."""

@@ -1,0 +1,44 @@
+"""Frameworks, each in a virtual environment of its own (their dependencies conflict), with this checkout importable in it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import venv
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+FOLDER = Path(os.environ.get("FEDSIGHT_FRAMEWORKS", ROOT / ".venvs"))
+
+PACKAGES = {
+    "nvflare-2.9": ("nvflare==2.9.*", "numpy", "scikit-learn", "mlflow-skinny>=3.1", "sqlalchemy", "alembic"),
+    "nvflare-2.8": ("nvflare==2.8.*", "numpy", "scikit-learn"),
+    "nvflare-2.7": ("nvflare==2.7.*", "numpy", "scikit-learn"),
+    "flower": ("flwr[simulation]", "numpy", "scikit-learn"),
+}
+"""What each environment holds besides Fedsight's own two dependencies."""
+
+
+def python_of(environment: str) -> Path:
+    """The interpreter of an environment, made and filled at its first use.
+
+    A package index that does not have the packages skips the test outside CI, naming them.
+    """
+    folder = FOLDER / environment
+    python = folder / "bin" / "python"
+    made = folder / "made"
+    if made.exists():
+        return python
+    venv.create(folder, with_pip=True, clear=True)
+    packages = ["msgspec", "psutil", *PACKAGES[environment]]
+    pip = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *packages]
+    done = subprocess.run(pip, capture_output=True, text=True, timeout=900)
+    if done.returncode and not os.environ.get("CI"):
+        pytest.skip(f"{environment} can't be installed here: pip install {' '.join(packages)}")
+    assert done.returncode == 0, done.stderr
+    (site_packages,) = folder.glob("lib/python*/site-packages")
+    (site_packages / "fedsight.pth").write_text(f"{ROOT / 'src'}\n")
+    made.touch()
+    return python
