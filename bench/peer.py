@@ -17,6 +17,7 @@ ENVIRONMENTS = HERE / ".venvs"
 PACKAGES = {
     "jsonl": "",
     "fedsight": "",
+    "floor": "",
     "trackio": "trackio==0.43.0",
     "wandb": "wandb==0.31.0",
     "tensorboard": "tensorboardX==2.6.5",

@@ -1,7 +1,8 @@
 """One process: a training that one monitor watches; prints JSON.
 
-`python monitored.py heflwr|fedsight process|thread file|prometheus|remote INTERVAL MODE`, in an empty folder.
-MODE: `figures` (what the monitor costs and whether it is right) or `paired` (does the training become slower).
+`python monitored.py heflwr|fedsight|floor process|thread file|prometheus|remote INTERVAL MODE`, in an empty folder.
+MODE: `accuracy` (is it right, how long do start and stop take), `cost` (what a sample costs) or `paired` (does the training become
+slower). `floor` is a thread that wakes up and reads the three files of /proc that hold the same figures, and does nothing with them.
 """
 
 import importlib
@@ -14,6 +15,7 @@ import signal
 import socket
 import statistics
 import sys
+import threading
 import time
 import types
 from pathlib import Path
@@ -71,8 +73,38 @@ def numpy_step():
     return step
 
 
+class Floor:
+    """What the readings alone cost: `stat`, `statm` and `net/dev`, by descriptors that stay open."""
+
+    def __init__(self, interval):
+        self.interval, self.reads, self.over = interval, [], threading.Event()
+
+    def start(self):
+        self.files = [os.open(f"/proc/self/{name}", os.O_RDONLY) for name in ("stat", "statm", "net/dev")]
+        self.thread = threading.Thread(target=self.loop, daemon=True)
+        self.thread.start()
+
+    def loop(self):
+        due = time.monotonic()
+        while not self.over.wait(max(0.0, due - time.monotonic())):
+            due += self.interval
+            self.reads.append([os.pread(each, 4096, 0) for each in self.files] and time.monotonic())
+
+    def stats(self):
+        return {"memory_usage": self.reads}
+
+    def stop(self):
+        self.over.set()
+        self.thread.join()
+
+    def set_metrics(self, **_):
+        pass
+
+
 def make_monitor(package, form, output, interval):
     before_kb, start = memory_kb("self", "Pss"), time.perf_counter()
+    if package == "floor":
+        return Floor(interval), {"import_sec": 0.0, "import_mb": 0.0}
     if package == "heflwr":
         # Its __init__ imports torch and flwr, which it does not declare: without them is its best case.
         spec = importlib.util.find_spec("heflwr")
@@ -96,10 +128,9 @@ def make_monitor(package, form, output, interval):
     return monitor, imported
 
 
-def figures(monitor, interval, result):
+def accuracy(monitor, interval, result):
     step = numpy_step()
     step()
-    threads_before = threads()
     start = time.perf_counter()
     monitor.start()
     result["start_ms"] = (time.perf_counter() - start) * 1e3
@@ -119,6 +150,10 @@ def figures(monitor, interval, result):
     told = summary.get("avg_cpu_cores")
     result["told_cores"] = summary["avg_cpu_usage"] / 100 if told is None else told
 
+
+def cost(monitor, result):
+    numpy_step()()  # the threads that NumPy begins are not the monitor's
+    threads_before = threads()
     monitor.start()
     time.sleep(WARM_UP_SEC)
     pids, own = children(), threads() - threads_before
@@ -178,8 +213,10 @@ def main():
     for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ[variable] = "1"
     monitor, result = make_monitor(package, form, output, interval)
-    if mode == "figures":
-        figures(monitor, interval, result)
+    if mode == "accuracy":
+        accuracy(monitor, interval, result)
+    elif mode == "cost":
+        cost(monitor, result)
     else:
         paired(monitor, result)
     sys.stdout.write(f"\n{json.dumps(result)}\n")

@@ -139,12 +139,15 @@ def test_a_wrong_value_is_refused_naming_variable_value_and_what_is_allowed(
         ("[[source]]\nkind = 'policy'\nulr = 'x'", "'ulr' (did you mean 'url'?)"),
         ("[[source]]\nkind = 'policy'", "url"),
         ("[[source]]\nkind = 'policy'\nurl = 5", "url (5): Expected `str`"),
-        ("[[source]]\nkind = 'policy'\nurl = 'x'\ninterval_sec = 5\ntimeout_sec = 5", "it must be below interval_sec"),
-        ("[[source]]\nkind = 'policy'\nurl = 'x'\ninterval_sec = nan", "interval_sec is nan; allowed: 0.01"),
-        ("[[source]]\nkind = 'policy'\nurl = 'x'\ntoken = 5", "token (it is hidden)"),
-        ("[[source]]\nkind = 'policy'\nurl = 'x'\ntoken = 'env:NO_SUCH'", "the environment has no NO_SUCH"),
-        (2 * "[[source]]\nkind = 'policy'\nurl = 'x'\n", "two sources are named 'policy'"),
-        ("[[source]]\nkind = 'policy'\nurl = 'x'\nname = 'a/b'", "name is 'a/b'"),
+        (
+            "[[source]]\nkind = 'policy'\nurl = 'http://x'\ninterval_sec = 5\ntimeout_sec = 5",
+            "it must be below interval_sec",
+        ),
+        ("[[source]]\nkind = 'policy'\nurl = 'http://x'\ninterval_sec = nan", "interval_sec is nan; allowed: 0.01"),
+        ("[[source]]\nkind = 'policy'\nurl = 'http://x'\ntoken = 5", "token (it is hidden)"),
+        ("[[source]]\nkind = 'policy'\nurl = 'http://x'\ntoken = 'env:NO_SUCH'", "the environment has no NO_SUCH"),
+        (2 * "[[source]]\nkind = 'policy'\nurl = 'http://x'\n", "two sources are named 'policy'"),
+        ("[[source]]\nkind = 'policy'\nurl = 'http://x'\nname = 'a/b'", "name is 'a/b'"),
     ],
 )
 def test_what_is_wrong_in_the_file_is_named_with_the_nearest_that_is_right(

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import pty
+import re
 import signal
 import socket
+import subprocess
+import sys
 import time
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -65,14 +70,27 @@ def test_a_second_collector_on_the_same_folder_is_refused_by_name(tmp_path: Path
         assert f"in use by fedsight serve (pid {collector.process.pid})" in second.output
 
 
-def test_the_first_start_makes_a_producers_token_shows_it_once_and_keeps_only_its_hash(tmp_path: Path) -> None:
-    first = Process("serve", "--data", "data", "--port", "0", cwd=tmp_path)
+def test_the_first_start_in_a_terminal_makes_a_producers_token_shows_it_once_and_keeps_only_its_hash(
+    tmp_path: Path,
+) -> None:
+    terminal, end = pty.openpty()
+    first = subprocess.Popen(
+        [sys.executable, "-m", "fedsight", "serve", "--data", "data", "--port", "0"],
+        cwd=tmp_path,
+        stdout=end,
+        stderr=end,
+        env={**os.environ, "COLUMNS": "200", "NO_COLOR": "1"},
+    )
+    os.close(end)
+    output = b""
     try:
-        token = until(lambda: [w for w in first.output.split() if w.startswith("fs_")], "the token")[0]
-        assert {w.rpartition("=")[2] for w in first.output.split() if "fs_" in w} == {token}
-        until(lambda: "Ctrl+C" in first.output, "it runs")
+        while b"Ctrl+C" not in output:
+            output += os.read(terminal, 4096)
     finally:
-        first.stop()
+        first.terminate()
+        first.wait(15)
+        os.close(terminal)
+    (token,) = set(re.findall(r"fs_[0-9a-f_]+", output.decode()))
     kept = b"".join(f.read_bytes() for f in (tmp_path / "data").rglob("*") if f.is_file())
     assert token.encode() not in kept
     with Collector(tmp_path) as again:
@@ -81,3 +99,13 @@ def test_the_first_start_makes_a_producers_token_shows_it_once_and_keeps_only_it
         assert grant is not None
         assert (grant.role, grant.run, grant.client) == ("producer", None, None)
         assert "fs_" not in again.output
+
+
+def test_where_the_output_is_a_log_no_token_is_made_and_it_says_how_to_make_one(tmp_path: Path) -> None:
+    first = Process("serve", "--data", "data", "--port", "0", cwd=tmp_path)
+    try:
+        until(lambda: "Ctrl+C" in first.output, "it runs")
+        assert "fs_" not in first.output
+        assert "fedsight token create --data data --role producer" in first.output
+    finally:
+        first.stop()

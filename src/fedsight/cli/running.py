@@ -61,8 +61,12 @@ def _view_index(settings: Settings, spare: Path) -> tuple[Settings, FolderLock]:
 def _first_token(tokens: Tokens | None, url: str, data: Path, console: Console) -> None:
     if tokens is None or tokens.grants():
         return
-    token, _ = tokens.create("producer", name="made at the first start")
     create = f"fedsight token create --data {escape(shlex.quote(str(data)))}"
+    if not console.is_terminal:
+        # What is printed here is kept in a log, where a secret must not be.
+        console.print(f"There is no token yet; whoever ships journals needs one: {create} --role producer")
+        return
+    token, _ = tokens.create("producer", name="made at the first start")
     console.print(
         "\nA first token was made. It ships journals and reads nothing; it is shown this once and not kept:\n"
     )

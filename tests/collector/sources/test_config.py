@@ -50,6 +50,17 @@ def test_a_timeout_that_is_not_given_fits_the_interval(
     assert (made.source.config.interval_sec, made.source.config.timeout_sec) == (interval_sec, timeout_sec)
 
 
+@pytest.mark.parametrize("url", ["fl-server:8081", "127.0.0.1:8081/metrics", "ftp://h/x", "http://", "http://h:port/"])
+def test_a_url_that_nothing_could_be_asked_by_is_refused_at_once(url: str) -> None:
+    with pytest.raises(UsageError, match="must begin with http:// or https:// and name a host"):
+        build([{"kind": "fl_server", "url": url}])
+
+
+def test_what_a_kind_itself_finds_wrong_is_named_by_its_key_alone() -> None:
+    with pytest.raises(UsageError, match=r"source 'reach': targets: '127\.0\.0\.1:9' is neither"):
+        build([{"kind": "reach", "name": "reach", "targets": ["127.0.0.1:9"]}])
+
+
 def test_a_password_may_stand_in_the_environment() -> None:
     [made] = build(
         [{"kind": "onos", "url": "http://sdn", "username": "onos", "password": "env:PW"}], environ={"PW": "rocks"}

@@ -106,7 +106,9 @@ def _convert(table: dict[str, Any], to: Any, which: str) -> Any:
         path = match["path"] if (match := _AFTER_PATH.search(message)) else ""
         key = path.partition(".")[0].partition("[")[0]
         said = f" ({'it is hidden' if SECRET.search(key) else repr(table[key])})" if key in table else ""
-        raise UsageError(f"source.{path or '?'}", f"{which}: {path}{said}: {_AFTER_PATH.sub('', message)}") from error
+        # What a kind's own check says names its key itself.
+        where = f"{path}{said}: " if path else ""
+        raise UsageError(f"source.{path or '?'}", f"{which}: {where}{_AFTER_PATH.sub('', message)}") from error
 
 
 def _check(config: SourceConfig, access: Access, which: str) -> None:
@@ -121,10 +123,24 @@ def _check(config: SourceConfig, access: Access, which: str) -> None:
             "source.timeout_sec",
             f"{which}: timeout_sec is {config.timeout_sec:g}; it must be below interval_sec, {config.interval_sec:g}",
         )
+    is_asked_by_http = any(field.name == "url" and field.required for field in msgspec.structs.fields(config))
+    if is_asked_by_http and not _is_http(config.url):
+        raise UsageError(
+            "source.url",
+            f"{which}: url is {masked_url(config.url)!r}; it must begin with http:// or https:// and name a host",
+        )
     if access.ca_file is not None and not Path(access.ca_file).is_file():
         raise UsageError("source.ca_file", f"{which}: ca_file is {access.ca_file!r}, which is no file")
     if not 1 <= access.max_body_mb <= 1024:
         raise UsageError("source.max_body_mb", f"{which}: max_body_mb is {access.max_body_mb}; allowed: 1 to 1024")
+
+
+def _is_http(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # the port is no number
+        return False
 
 
 def resolve(value: Any, what: str, environ: Mapping[str, str]) -> Any:
