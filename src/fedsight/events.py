@@ -510,6 +510,7 @@ def decode_block(data: bytes, start: int) -> Block:
     if data and not data.endswith(b"\n"):
         raise ValueError("a block must be whole lines")
     if b'"$float"' not in data:
+        decoded: Any  # a list of less than a block may hold, which a list may not be
         try:
             decoded = _strict.decode_lines(data)
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):

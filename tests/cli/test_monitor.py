@@ -258,6 +258,15 @@ def test_memory_that_came_and_went_between_two_readings_is_in_the_peak(tmp_path:
     assert 90e6 < cost["memory_peak_bytes"] < 150e6
 
 
+def test_of_a_program_that_is_over_at_once_no_memory_is_told_and_no_curve_drawn(tmp_path: Path) -> None:
+    cost = cost_of("--", "true", cwd=tmp_path)
+    assert "memory_peak_bytes" not in cost
+    assert cost["summary"]["avg_memory_rss_bytes"] is None
+    shown = monitor("--", "true", cwd=tmp_path).stderr
+    assert "exit status" in shown
+    assert "max" not in shown
+
+
 @pytest.mark.alone
 def test_a_small_programs_memory_is_not_the_monitors(tmp_path: Path) -> None:
     cost = cost_of("--interval", "0.05", "--", "sleep", "0.3", cwd=tmp_path)

@@ -70,7 +70,7 @@ def account(watched: Watched, num_points: int, journal: Path | None) -> Account:
     path, offset = watched.window or (None, 0)
     summary = figures.summary(path, offset, watched.metrics)
     curves = Curves(num_points, summary["duration_sec"])
-    memory = _MemoryMeans()
+    memory = _Memory(has_gate=watched.gate_rss_bytes > 0)
     last: dict[str, float] = {}
     for entry in read_window(path, offset):
         if isinstance(entry, Interval):
@@ -82,7 +82,7 @@ def account(watched: Watched, num_points: int, journal: Path | None) -> Account:
     cpu_sec = _cpu_sec(watched, summary)
     duration_sec = watched.duration_sec
     num_cpus = last.get("system.cpu.logical.count")
-    peak_bytes, is_exact = _peak_bytes(watched, summary, last)
+    peak_bytes, is_exact = _peak_bytes(watched, memory.peak_mb, last)
     user_sec = last.get(key("process.cpu.time", cpu_mode="user"))
     system_sec = last.get(key("process.cpu.time", cpu_mode="system"))
     return Account(
@@ -130,41 +130,56 @@ def _cpu_sec(watched: Watched, summary: Mapping[str, Any]) -> float | None:
     return told_sec
 
 
-def _peak_bytes(watched: Watched, summary: Mapping[str, Any], last: Mapping[str, float]) -> tuple[int | None, bool]:
+def _peak_bytes(watched: Watched, read_mb: float, last: Mapping[str, float]) -> tuple[int | None, bool]:
     """The highest of what was read and what the kernel has kept; whether the latter had a say."""
     gate_bytes = watched.gate_rss_bytes
     kept = [last.get("fedsight.process.memory.peak", 0), watched.usage.max_rss_bytes if watched.usage else 0]
     # What is not above what this process had, before it became the program, says nothing of the program.
     told = max((int(each) for each in kept if each is not None and each > gate_bytes), default=0)
-    read: int = summary["peak_memory_rss_bytes"] or 0
-    return max(told, read) or None, told > 0
+    return max(told, round(read_mb * BYTES_PER_MB)) or None, told > 0
 
 
 def _faults(kind: str, last: Mapping[str, float]) -> float | None:
     return last.get(key("process.paging.faults", system_paging_fault_type=kind))
 
 
-class _MemoryMeans:
-    """Means over time, without the first reading: that is of what became the program, and not of the program."""
+class _Memory:
+    """Means over time and the peak.
 
-    def __init__(self) -> None:
+    has_gate: the first reading is of what became the program, and not of the program; so is any later one
+    that says the same to the byte (there was nothing else to read any more).
+    """
+
+    def __init__(self, *, has_gate: bool) -> None:
+        self.peak_mb = 0.0
+        self._has_gate = has_gate
+        self._gate_mb: float | None = None
         self._areas = dict.fromkeys(("ram_mb", "memory_pct"), 0.0)
         self._sec = 0.0
 
     def add(self, interval: Interval) -> None:
         """One more interval."""
-        if "ram_mb" not in interval.figures:
+        if self._has_gate and _is_first(interval):
+            self._gate_mb = interval.before.get("ram_mb")
+        after_mb, before_mb = interval.figures.get("ram_mb"), interval.before.get("ram_mb")
+        if after_mb is None or after_mb == self._gate_mb:
             return
+        is_known_before = before_mb is not None and before_mb != self._gate_mb
+        self.peak_mb = max(self.peak_mb, after_mb, before_mb if is_known_before and before_mb else 0.0)
         self._sec += interval.duration_sec
         for name in self._areas:
             now = interval.figures[name]
-            before = now if _is_first(interval) else interval.before.get(name, now)
+            before = interval.before.get(name, now) if is_known_before else now
             self._areas[name] += (before + now) / 2 * interval.duration_sec
 
     def correct(self, summary: dict[str, Any]) -> None:
-        """Put the means where a summary has them."""
-        if self._sec <= 0:
+        """Put the means and the peak where a summary has them; nothing where only what became the program was read."""
+        if self.peak_mb <= 0:
+            for name in self._areas:
+                summary["figures"].pop(name, None)
+            summary["avg_memory_usage"] = summary["avg_memory_rss_bytes"] = summary["peak_memory_rss_bytes"] = None
             return
+        summary["peak_memory_rss_bytes"] = round(self.peak_mb * BYTES_PER_MB)
         for name, area in self._areas.items():
             summary["figures"][name]["mean"] = area / self._sec
         summary["avg_memory_usage"] = summary["figures"]["memory_pct"]["mean"]

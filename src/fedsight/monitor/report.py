@@ -17,6 +17,8 @@ _ASCII = " _.-=+*#@"
 _LABEL_WIDTH = 13
 _LARGEST_NOTE_WIDTH = 22
 _LONGEST_CURVE = 120
+_FEWEST_INTERVALS = 3
+"""Of fewer, a curve is no more than the average above it."""
 
 _CURVE_ROWS: tuple[tuple[str, str, Callable[[float], str]], ...] = (
     ("cpu_cores", "CPU", lambda value: f"{number_text(value)} cores"),
@@ -133,7 +135,8 @@ def _monitor_rows(account: Account) -> Iterator[tuple[str, str]]:
     if summary["num_samples"]:
         own_sec = summary["monitor_cpu_sec"]
         share = 100 * own_sec / account.duration_sec
-        yield "monitor", f"{summary['num_samples']} readings, for {time_text(own_sec)} of CPU ({number_text(share)} %)"
+        readings = "1 reading" if summary["num_samples"] == 1 else f"{summary['num_samples']} readings"
+        yield "monitor", f"{readings}, for {time_text(own_sec)} of CPU ({number_text(share)} %)"
     else:
         yield "monitor", "no reading"
     for name, reason in account.problems.items():
@@ -148,7 +151,7 @@ def _monitor_rows(account: Account) -> Iterator[tuple[str, str]]:
 
 def _curves(account: Account, look: Look) -> list[str]:
     lines = []
-    for name, label, text in _CURVE_ROWS:
+    for name, label, text in _CURVE_ROWS if account.summary["num_samples"] > _FEWEST_INTERVALS else ():
         points = account.curves.get(name)
         if not points:
             continue
