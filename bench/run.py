@@ -1,4 +1,4 @@
-"""Everything that is measured, in one go; the figures go into RESULTS.md with the machine's name.
+"""Everything that is measured, in one go; the figures go into RESULTS.md, each part with its machine.
 
 python bench/run.py [--quick] [--only log_call ingest …]
 """
@@ -16,6 +16,7 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "RESULTS.md"
+MARK = "<!-- figures -->"
 
 PARTS: dict[str, tuple[str, list[str], list[str]]] = {
     # name: (title, arguments, arguments when quick)
@@ -36,7 +37,12 @@ PARTS: dict[str, tuple[str, list[str], list[str]]] = {
     ),
     "memory": ("(d) Memory over a run of a million updates", [], ["--updates", "100000"]),
     "rounds": ("(f) HiveWatch's workload: rounds of client updates with 14 fields", [], ["--quick"]),
-    "monitor": ("(g) Resource monitors, beside heflwr's", [], ["--quick"]),
+    "monitor": ("(g) Resource monitors, beside heflwr's, and beside the readings alone", [], ["--quick"]),
+    "load": (
+        "(h) A collector under load: producers, WebSockets, questions and sources at once",
+        [],
+        ["--seconds", "5", "--producers", "10", "--readers", "10"],
+    ),
     "dashboard": ("(e) The dashboard of a run of 200 rounds x 100 clients", [], ["--repeat", "2"]),
 }
 
@@ -57,22 +63,30 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="small and without peers; nothing is written")
     parser.add_argument("--only", nargs="*", default=list(PARTS), choices=list(PARTS), help="which parts")
     options = parser.parse_args()
-
-    sections = [f"Machine: {machine()}; {time.strftime('%Y-%m-%d', time.gmtime())}."]
     for name in options.only:
         title, arguments, quick = PARTS[name]
         print(f"── {title}", file=sys.stderr, flush=True)
+        began = f"{machine()}; {time.strftime('%Y-%m-%d', time.gmtime())}"
         command = [sys.executable, str(HERE / f"{name}.py"), *(quick if options.quick else arguments)]
         out = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout.strip()
         print(out, flush=True)
         if not out.startswith("|"):
             out = f"```\n{out}\n```"
-        sections.append(f"## {title}\n\n`python bench/{name}.py {' '.join(arguments)}`\n\n{out}")
-    if not options.quick and options.only == list(PARTS):
-        text = RESULTS.read_text() if RESULTS.exists() else "# Results\n\n"
-        head = text.partition("<!-- figures -->")[0]
-        RESULTS.write_text(head + "<!-- figures -->\n\n" + "\n\n".join(sections) + "\n")
-        print(f"written to {RESULTS.name}", file=sys.stderr)
+        if not options.quick:
+            write(title, f"`{' '.join(['python', f'bench/{name}.py', *arguments])}` on {began}\n\n{out}")
+            print(f"written to {RESULTS.name}", file=sys.stderr)
+
+
+def write(title: str, text: str) -> None:
+    """Put one part into the results, in its place; the others stay as they were measured."""
+    head, _, figures = RESULTS.read_text().partition(MARK)
+    parts = {}
+    for part in f"\n{figures}".split("\n## ")[1:]:
+        heading, _, body = part.partition("\n")
+        parts[heading] = body.strip()
+    parts[title] = text
+    ordered = [f"## {heading}\n\n{parts[heading]}\n" for heading in sorted(parts)]
+    RESULTS.write_text(head + MARK + "\n\n" + "\n".join(ordered))
 
 
 if __name__ == "__main__":

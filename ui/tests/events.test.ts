@@ -1,5 +1,5 @@
 import { describe as suite, expect, it } from 'vitest'
-import { describe, groupOf, linesOf } from '../src/lib/events'
+import { describe, groupOf, isOfMissingProbe, linesOf } from '../src/lib/events'
 import type { FedEvent } from '../src/lib/types'
 
 const event = (fields: Partial<FedEvent>): FedEvent =>
@@ -34,4 +34,11 @@ suite('events in words', () => {
     const failure = describe(event({ kind: 'client_event', event: 'comm_failure', message: 'timed out' }))
     expect([failure.what, failure.detail]).toEqual(['Communication failure', 'timed out'])
   })
+})
+
+it('passes over what a monitor can not measure here, and nothing else that it says', () => {
+  const said = (name: string, component: string) => isOfMissingProbe(event({ kind: 'log', event: name, data: { component } }))
+  expect(said('unavailable', 'monitor')).toBe(true)
+  expect(said('probe_failed', 'monitor')).toBe(false)
+  expect(said('unavailable', 'source onos')).toBe(false)
 })

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest'
 import { TIMES } from '../src/lib/axis'
-import { chartsOf, draw, keysOf, newestOnly } from '../src/lib/resources'
+import { chartsOf, chartsShown, draw, keysOf, newestOnly } from '../src/lib/resources'
 import type { Line } from '../src/lib/layers'
 import type { Node, Num, Samples } from '../src/lib/types'
 
@@ -71,4 +71,12 @@ it('tells times in UTC', () => {
 it('takes the newest of what was told of a machine and client', () => {
   const node = (journal: string, client_id: string | null): Node => ({ node: 'edge', run_id: 'r', client_id, journal }) as Node
   expect(newestOnly([node('b', 'a'), node('c', null), node('a', 'a')]).map((each) => each.journal)).toEqual(['b', 'c'])
+})
+
+it('draws any key that is chosen, and the first ones of a node that has no known chart', () => {
+  const shown = (keys: string[], chosen: string[] = []): string[] => chartsOf(new Set(keys), chartsShown(keys, chosen)).map((chart) => chart.title)
+  expect(shown(['cpu_pct', 'process.thread.count'])).toEqual(['CPU'])
+  expect(shown(['cpu_pct', 'process.thread.count'], ['process.thread.count'])).toEqual(['CPU', 'process.thread.count'])
+  expect(shown(['b', 'a', 'g', 'f', 'e', 'd', 'c'])).toEqual(['a', 'b', 'c', 'd', 'e', 'f'])
+  expect(shown(['b', 'a'], ['b', 'gone'])).toEqual(['b'])
 })

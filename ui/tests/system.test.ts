@@ -1,6 +1,6 @@
 import { expect, it } from 'vitest'
 import { figuresOf } from '../src/lib/exposition'
-import { byNeed, durationsOf, followersOf, overviewOf, routesOf, toldOnce } from '../src/lib/system'
+import { byNeed, durationsOf, followersOf, nodesOf, overviewOf, routesOf, toldOnce } from '../src/lib/system'
 import type { Source, SystemEvent } from '../src/lib/types'
 
 const look = (at: number, text: string) => ({ at, figures: figuresOf(text) })
@@ -49,4 +49,11 @@ it('tells a change of state once: in the words of the log, where there are any',
   const of = (kind: string, event: string, ts: number): SystemEvent => ({ kind, event, ts, component: 'sdn' }) as SystemEvent
   const events = [of('source_state', 'down', 50), of('log', 'up', 10.5), of('source_state', 'up', 10)]
   expect(toldOnce(events)).toEqual([events[0], events[1]])
+})
+
+it('finds what a source tells of by its name, below it, and by the host that it asks', () => {
+  const nodes = ['127.0.0.1:9100', 'policy', 'policy/hourly', 'policy-2', '127.0.0.1:91']
+  expect(nodesOf({ name: 'gauges', url: 'http://***@127.0.0.1:9100/metrics' }, nodes)).toEqual(['127.0.0.1:9100'])
+  expect(nodesOf({ name: 'policy', url: 'http://pe:5000' }, nodes)).toEqual(['policy', 'policy/hourly'])
+  expect(nodesOf({ name: 'ovs', url: '' }, nodes)).toEqual([])
 })

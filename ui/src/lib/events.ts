@@ -23,6 +23,11 @@ export function isOfRounds(event: FedEvent): boolean {
   return event.kind === 'round_start' || event.kind === 'round_end'
 }
 
+/** What a monitor can't measure on this machine is many lines, none of which is news: `fedsight probes` and summaries say it. */
+export function isOfMissingProbe(event: FedEvent): boolean {
+  return event.kind === 'log' && event.event === 'unavailable' && event.data?.['component'] === 'monitor'
+}
+
 /** A checkpoint is told twice, the second time with its hash: the first one goes. */
 export function isFirstTelling(event: FedEvent, index: number, events: readonly FedEvent[]): boolean {
   return event.kind === 'checkpoint' && events.slice(Math.max(0, index - 20), index).some((newer) => repeats(newer, event))

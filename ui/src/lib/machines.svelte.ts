@@ -12,9 +12,9 @@ export class MachineList {
   #feed: Latest<Node[]>
   #timer: ReturnType<typeof setInterval>
 
-  /** `node`: of this name only, and with every key that was measured. */
+  /** `node`: of this name only, a source's too, and with every key that was measured. */
   constructor(node: string | null = null) {
-    const query = node === null ? { role: 'monitor', fields: ALL_BUT_KEYS } : { role: 'monitor', node }
+    const query = node === null ? { role: 'monitor', fields: ALL_BUT_KEYS } : { node }
     this.#feed = new Latest(async () => (await api.nodes(query)).rows, 0)
     this.#timer = setInterval(() => this.#feed.changed(), SAMPLES_MS)
   }

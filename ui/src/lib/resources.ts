@@ -69,6 +69,19 @@ export function chartsOf(keys: ReadonlySet<string>, kinds: readonly ResourceChar
     .filter((chart) => chart.curves.length > 0)
 }
 
+/** How many keys a node without any known chart shows at once. */
+const PLAIN_CHARTS = 6
+
+/** A chart of its own for any key that was measured. */
+export const plainChart = (key: string): ResourceChart => ({ title: key, format: number, curves: [{ key, label: 'Value', colour: 'blue' }] })
+
+/** What a node's page draws: the known charts, and one for each chosen key; where there is neither, the first keys. */
+export function chartsShown(keys: readonly string[], chosen: readonly string[]): ResourceChart[] {
+  const known = chartsOf(new Set(keys))
+  const more = known.length === 0 && chosen.length === 0 ? [...keys].sort().slice(0, PLAIN_CHARTS) : chosen.filter((key) => keys.includes(key))
+  return [...CHARTS, ...more.map(plainChart)]
+}
+
 /** The keys to ask for. */
 export function keysOf(charts: readonly ResourceChart[], keys: ReadonlySet<string>): string[] {
   return [...charts.flatMap((chart) => chart.curves.map((curve) => curve.key)), ...(keys.has(INTERVAL) ? [INTERVAL] : [])]

@@ -157,3 +157,9 @@ export function toldOnce(events: readonly SystemEvent[]): SystemEvent[] {
     logs.some((log) => log.component === state.component && log.event === state.event && Math.abs((log.ts ?? Infinity) - (state.ts ?? 0)) < SAME_SEC)
   return events.filter((event) => event.kind === 'log' || !isTold(event))
 }
+
+/** Nodes that a source tells of: by its own name, below it, or by the host and port that it asks. */
+export function nodesOf(source: Pick<Source, 'name' | 'url'>, nodes: readonly string[]): string[] {
+  const host = source.url.replace(/^[a-z]+:\/\//, '').replace(/^[^@/]*@/, '').split('/')[0]
+  return nodes.filter((node) => node === source.name || node.startsWith(`${source.name}/`) || (host !== '' && node === host))
+}
