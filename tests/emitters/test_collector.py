@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import random
+import re
 import shutil
 import signal
 import subprocess
 import sys
 import threading
+import time
+import urllib.request
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -78,6 +81,18 @@ def test_a_run_is_shipped_while_it_goes_on_and_is_complete_at_its_end(
     run.finish()
     assert_store_equals_journal(collector, run.path)
     assert collector.get("/api/v1/runs/exp")["run"]["state"] == "finished"
+
+
+def test_events_that_come_one_by_one_go_out_together(tmp_path: Path, collector: CollectorProcess) -> None:
+    with Run(
+        "exp", runs_dir=tmp_path, emitters=[CollectorEmitter(collector.url, collector.token)], verbose=False
+    ) as run:
+        for step in range(60):
+            run.log_metric("loss", 1 / (step + 1), step=step)
+            time.sleep(0.02)
+    with urllib.request.urlopen(f"{collector.url}/metrics") as answer:
+        told = re.findall(rb'^fedsight_api_requests_total\{.*method="POST".*\} (\S+)$', answer.read(), re.MULTILINE)
+    assert 0 < sum(map(float, told)) < 20
 
 
 def test_the_environment_names_the_collector(

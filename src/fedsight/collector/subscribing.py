@@ -24,6 +24,9 @@ MAX_ITEMS = 1000
 MAX_ANSWERS = 16
 """Batches kept for other readers who are about to ask the same."""
 
+SHARED_COMMITS = 50
+"""Who is no further behind is served from what is new of all runs, asked once for everybody."""
+
 STREAMS: dict[str, frozenset[Feed]] = {
     "fl_training": frozenset({"rounds", "updates"}),
     "network_performance": frozenset({"source_samples", "topology", "network_changes"}),
@@ -75,12 +78,34 @@ class Subscription:
         self.changed.set()
 
 
-class _Batch(msgspec.Struct):
-    """Messages of one stretch of commits, and the commit that it reaches."""
+class _Told(msgspec.Struct):
+    """A message as everybody gets it: its JSON without the opening brace and `as_of`. run_id: None where it is of no run."""
 
-    commit: int
-    messages: list[Message]
-    num_skipped: int
+    run_id: str | None
+    rest: bytes
+
+
+class _Batch:
+    """What one stretch of commits has to tell."""
+
+    def __init__(self, before: str, after: str, commit: int, told: list[_Told], num_skipped: int) -> None:
+        self.commit = commit
+        self.num_skipped = num_skipped
+        self._before, self._after = before, after
+        self._told = told
+        self._messages: dict[str | None, list[Message]] = {}
+
+    def messages(self, run_id: str | None) -> list[Message]:
+        """For readers of this run, or of all. All but the last bear the token from before the batch."""
+        found = self._messages.get(run_id)
+        if found is None:
+            told = [each for each in self._told if run_id is None or each.run_id in (None, run_id)]
+            tokens = [self._before] * (len(told) - 1) + [self._after]
+            found = self._messages[run_id] = [
+                (token, b'{"as_of":"%b",' % token.encode() + each.rest)
+                for token, each in zip(tokens, told, strict=False)
+            ]
+        return found
 
 
 class Newsroom:
@@ -109,12 +134,13 @@ class Newsroom:
             elif self._hub.commit > wanted.position:
                 asked = wanted.position, wanted.feeds, wanted.run_id
                 batch = await self._batch(*asked)
+                messages = batch.messages(wanted.run_id)
                 if asked != (wanted.position, wanted.feeds, wanted.run_id):
                     continue  # it wants something else by now
                 wanted.position = batch.commit
                 self.num_skipped += batch.num_skipped
-                if batch.messages:
-                    yield batch.messages
+                if messages:
+                    yield messages
                     heard_at = loop.time()
                     continue
             if not await _either(tick, wanted.changed, heard_at + HEARTBEAT_SEC - loop.time()):
@@ -122,6 +148,13 @@ class Newsroom:
                 heard_at = loop.time()
 
     async def _batch(self, since: int, feeds: frozenset[Feed], run_id: str | None) -> _Batch:
+        if run_id is not None and self._hub.commit - since <= SHARED_COMMITS:
+            batch = await self._asked_once(since, feeds, None)
+            if not batch.num_skipped:  # else another run's news may have taken the room of this one's
+                return batch
+        return await self._asked_once(since, feeds, run_id)
+
+    async def _asked_once(self, since: int, feeds: frozenset[Feed], run_id: str | None) -> _Batch:
         key = feeds, run_id, since, self._hub.commit
         task = self._answers.get(key)
         if task is None:
@@ -134,21 +167,13 @@ class Newsroom:
         return await anyio.to_thread.run_sync(self._collect, since, feeds, run_id)
 
     def _collect(self, since: int, feeds: frozenset[Feed], run_id: str | None) -> _Batch:
-        told = queries.news(self._store, feeds, since, run_id, limit=MAX_ITEMS)
-        bodies: list[dict[str, Any]] = [
-            {"type": "skipped", "feed": feed, "num_skipped": number} for feed, number in told.skipped.items()
+        news = queries.news(self._store, feeds, since, run_id, limit=MAX_ITEMS)
+        told = [
+            _Told(None, encode({"type": "skipped", "feed": feed, "num_skipped": number})[1:])
+            for feed, number in news.skipped.items()
         ]
-        bodies += map(body_of, told.items)
-        before, after = self._hub.as_of(since), told.as_of
-        tokens = [before] * (len(bodies) - 1) + [after]
-        return _Batch(
-            told.commit,
-            [
-                (token, encode({"type": body.pop("type"), "as_of": token, **body}))
-                for token, body in zip(tokens, bodies, strict=False)
-            ],
-            sum(told.skipped.values()),
-        )
+        told += [_Told(item.run_id, encode(body_of(item))[1:]) for item in news.items]
+        return _Batch(self._hub.as_of(since), news.as_of, news.commit, told, sum(news.skipped.values()))
 
 
 async def _either(one: asyncio.Event, other: asyncio.Event, timeout_sec: float) -> bool:

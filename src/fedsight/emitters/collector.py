@@ -31,6 +31,11 @@ HEARTBEAT_SEC = 10.0
 _BLOCK_BYTES = 1 << 20
 _SHORTEST_WAIT_SEC = 0.02
 _LONGEST_WAIT_SEC = 0.25
+_PAUSE_SEC = 0.25
+"""From one body to the next where no more than a body's worth waits: an event a request would cost the collector dearly."""
+_PAUSE_FACTOR = 4
+_LONGEST_PAUSE_SEC = 2.0
+"""A collector that takes long to answer is asked less often: the pause is so many times as long as it took, and this at most."""
 _FIRST_BACKOFF_SEC = 0.2
 _LONGEST_BACKOFF_SEC = 10.0
 _jitter = random.Random()
@@ -197,13 +202,17 @@ class Shipment:
                 writer_gone = self.hurry.is_set() or (wait_sec >= _LONGEST_WAIT_SEC and not writer_alive(self.path))
                 start, data = reader.read(_BLOCK_BYTES)
                 if data or time.monotonic() - last_sent_sec > HEARTBEAT_SEC:
+                    began_sec = time.monotonic()
                     self.offset = self._connection.post(retake.journal, start, retake.translate(data))
                     last_sent_sec = time.monotonic()
+                    took_sec = last_sent_sec - began_sec
                     if self.offset != start + len(data):
                         raise Moved
                     self._note_success(len(data))
                 if data:
                     wait_sec = _SHORTEST_WAIT_SEC
+                    if len(data) < _BLOCK_BYTES // 2:
+                        self.hurry.wait(min(max(_PAUSE_SEC, _PAUSE_FACTOR * took_sec), _LONGEST_PAUSE_SEC))
                 elif writer_gone:
                     self.complete = True
                     return
