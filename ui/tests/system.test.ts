@@ -53,7 +53,7 @@ it('tells a change of state once: in the words of the log, where there are any',
 
 it('finds what a source tells of by its name, below it, and by the host that it asks', () => {
   const nodes = ['127.0.0.1:9100', 'policy', 'policy/hourly', 'policy-2', '127.0.0.1:91']
-  expect(nodesOf({ name: 'gauges', url: 'http://***@127.0.0.1:9100/metrics' }, nodes)).toEqual(['127.0.0.1:9100'])
-  expect(nodesOf({ name: 'policy', url: 'http://pe:5000' }, nodes)).toEqual(['policy', 'policy/hourly'])
-  expect(nodesOf({ name: 'ovs', url: '' }, nodes)).toEqual([])
+  expect(nodesOf({ name: 'gauges', kind: 'prometheus', url: 'http://***@127.0.0.1:9100/metrics' }, nodes)).toEqual(['127.0.0.1:9100'])
+  expect(nodesOf({ name: 'policy', kind: 'policy', url: 'http://pe:5000' }, nodes)).toEqual(['policy', 'policy/hourly'])
+  expect(nodesOf({ name: 'trainer', kind: 'fl_server', url: 'http://127.0.0.1:9100/state' }, nodes)).toEqual([])
 })

@@ -158,8 +158,8 @@ export function toldOnce(events: readonly SystemEvent[]): SystemEvent[] {
   return events.filter((event) => event.kind === 'log' || !isTold(event))
 }
 
-/** Nodes that a source tells of: by its own name, below it, or by the host and port that it asks. */
-export function nodesOf(source: Pick<Source, 'name' | 'url'>, nodes: readonly string[]): string[] {
-  const host = source.url.replace(/^[a-z]+:\/\//, '').replace(/^[^@/]*@/, '').split('/')[0]
-  return nodes.filter((node) => node === source.name || node.startsWith(`${source.name}/`) || (host !== '' && node === host))
+/** Nodes that a source tells of: by its own name, below it, or (of Prometheus text) by the host and port that it asks. */
+export function nodesOf(source: Pick<Source, 'name' | 'kind' | 'url'>, nodes: readonly string[]): string[] {
+  const host = source.kind === 'prometheus' ? source.url.replace(/^[a-z]+:\/\//, '').replace(/^[^@/]*@/, '').split('/')[0] : null
+  return nodes.filter((node) => node === source.name || node.startsWith(`${source.name}/`) || node === host)
 }
