@@ -171,6 +171,22 @@ def test_a_collector_keeps_the_state_of_the_training_in_redis(server: Server, tm
     assert (state["status"], state["run_id"], state["current_round"]) == ("training", "r1", 3)
 
 
+def test_a_collector_that_knows_no_training_tells_of_the_one_that_another_knows(server: Server, tmp_path: Path) -> None:
+    environ = {"REDIS_URL": url(server)}
+    with Collector(tmp_path / "one", environ=environ) as one, Collector(tmp_path / "two", environ=environ) as two:
+
+        def told() -> Any:
+            return two.get("/api/v1/status")["components"]["fl_server"]
+
+        assert told()["status"] == "unknown"
+        assert one.post("j1", 0, header() + run_start() + a_round(3, "a")).status_code == 200
+        until(lambda: told()["status"] == "training", "the other's training")
+        assert told() == one.get("/api/v1/status")["components"]["fl_server"]
+        with redis_client.Redis(port=server.port) as look:
+            look.set("current:fl_server", b'["nonsense"]')
+        assert told()["status"] == "unknown"
+
+
 def test_figures_of_the_network_are_kept_and_not_older_than_what_is_stored(server: Server, tmp_path: Path) -> None:
     def sample(ts: float, latency_ms: float) -> bytes:
         return lines(Sample(ts=ts, node="s1", metrics={"latency_ms": latency_ms}))

@@ -15,6 +15,8 @@ from fedsight.collector.api.tables import encode
 if TYPE_CHECKING:
     from fedsight.collector.redis import RedisLink
 
+COMPONENTS = ("fl_server", "policy_engine", "sdn_controller")
+"""Of which the present state is kept."""
 CURRENT_SEC = 300
 AGGREGATED_SEC = 60
 MAX_KEPT = 1_000

@@ -20,7 +20,7 @@ import anyio.to_thread
 import msgspec
 
 from fedsight.collector.api.tables import encode
-from fedsight.collector.cache import Cache
+from fedsight.collector.cache import COMPONENTS, Cache
 from fedsight.collector.hub import Hub, Message
 from fedsight.collector.subscribing import MAX_ITEMS, STREAMS, Newsroom, Subscription, body_of
 from fedsight.store import Store, queries
@@ -206,7 +206,7 @@ class Fanout:
         self._current_at = time.monotonic() + CURRENT_INTERVAL_SEC
         now = time.time()
         found = await anyio.to_thread.run_sync(queries.components, self._store, now)
-        for name in ("fl_server", "policy_engine", "sdn_controller"):
+        for name in COMPONENTS:
             component = getattr(found, name)
             if component.state is not None:
                 state = {"status": component.state, **component.figures, "last_update": component.last_ts}

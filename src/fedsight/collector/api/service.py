@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
+import anyio.to_thread
 import msgspec
 from litestar import MediaType, Response, get, post
 from litestar.datastructures import Cookie
@@ -15,6 +16,7 @@ from fedsight.collector.api import schemas
 from fedsight.collector.api.answers import AnyRequest, answers, json_answer, parts_of
 from fedsight.collector.api.docs_page import docs_page
 from fedsight.collector.api.times import iso
+from fedsight.collector.cache import COMPONENTS, Cache
 from fedsight.collector.errors import Refused
 from fedsight.collector.tickets import LIFETIME_SEC
 from fedsight.store import queries
@@ -24,17 +26,21 @@ COOKIE_AGE_SEC = 30 * 24 * 3600
 
 @get(
     "/api/v1/status",
-    sync_to_thread=True,
     tags=["service"],
     summary="What this is and how it does",
     responses=answers(schemas.StatusAnswer, "The collector's state."),
 )
-def get_status(request: AnyRequest) -> Response[bytes]:
-    """Version, mode, and how much is stored and waiting."""
+async def get_status(request: AnyRequest) -> Response[bytes]:
+    """Version, mode, and how much is stored and waiting.
+
+    Of components that this collector knows nothing of, what another one has put into Redis within 300 s is told.
+    """
     parts = parts_of(request)
     now = time.time()
-    status = queries.status(parts.store)
-    around = queries.components(parts.store, now)
+    status, around = await anyio.to_thread.run_sync(
+        lambda: (queries.status(parts.store), queries.components(parts.store, now))
+    )
+    around = await _with_others(around, parts.cache)
     is_well = parts.indexer.stalled is None and all(state == "up" for state in around.states.values())
     return json_answer(
         request,
@@ -54,6 +60,27 @@ def get_status(request: AnyRequest) -> Response[bytes]:
             components=_components(around),
         ),
     )
+
+
+class _Current(msgspec.Struct):
+    """What stands in the cache of a component, besides its figures."""
+
+    status: str
+    last_update: float | None = None
+
+
+async def _with_others(around: queries.Components, cache: Cache) -> queries.Components:
+    for name in COMPONENTS:
+        if getattr(around, name).state is not None:
+            continue
+        kept = await cache.current(name)
+        try:
+            told = msgspec.convert(kept, _Current) if kept is not None else None
+        except msgspec.ValidationError:
+            continue  # somebody else's: as good as not there
+        if kept is not None and told is not None:
+            setattr(around, name, queries.Component(told.status, kept, told.last_update))
+    return around
 
 
 def _components(around: queries.Components) -> schemas.StatusComponents:
