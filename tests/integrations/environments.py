@@ -18,11 +18,11 @@ PACKAGES = {
     "nvflare-2.7": ("nvflare==2.7.*", "numpy", "scikit-learn"),
     "flower": ("flwr[simulation]", "numpy", "scikit-learn"),
     "appfl": ("numpy", "omegaconf", "grpcio", "protobuf", "pyyaml", "colorama", "packaging"),
-    "openfl": (),
+    "openfl-fedml": (),
 }
 """What each environment holds besides Fedsight's own two dependencies."""
 
-ALONE = {"appfl": ("appfl==1.12.*",), "openfl": ("openfl==1.9.*",)}
+ALONE = {"appfl": ("appfl==1.12.*",), "openfl-fedml": ("openfl==1.9.*", "fedml==0.9.6")}
 """What is installed without its own dependencies (PyTorch and more): enough to be imported with stand-ins."""
 
 
