@@ -25,7 +25,7 @@ MODEL = {"weights": np.ones(1000, dtype=np.float32)}
 def a_server(scheduler, num_clients, num_rounds, *, kind=ServerAgent, **scheduler_kwargs):
     """A server agent with one of APPFL's schedulers."""
     config = {
-        "client_configs": {"train_configs": {"trainer": "VanillaTrainer", "optim_args": {"lr": 0.1}}},
+        "client_configs": {"train_configs": {"optim_args": {"lr": 0.1, "betas": [0.9, 0.99]}}},
         "server_configs": {
             "num_clients": num_clients,
             "num_global_epochs": num_rounds,
@@ -39,9 +39,9 @@ def a_server(scheduler, num_clients, num_rounds, *, kind=ServerAgent, **schedule
     return kind(OmegaConf.create(config))
 
 
-def watched(server, name):
+def watched(server, name, **more):
     """Its run, and nothing else of ours."""
-    return watch(server, run_id=name, runs_dir=FOLDER, verbose=False)
+    return watch(server, run_id=name, runs_dir=FOLDER, verbose=False, **more)
 
 
 def wait_until(holds):
@@ -132,7 +132,7 @@ def grouped():
     """
     steps = {"max_local_steps": 4, "min_local_steps": 1, "speed_momentum": 0.9, "latest_time_factor": 1000}
     server = a_server("CompassScheduler", 2, 100, **steps)
-    run = watched(server, "compass")
+    run = watched(server, "compass", anonymize="a key")
     answers = {}
     for name in "abababab":
         if name not in answers or not isinstance(answers[name], Future) or answers[name].done():

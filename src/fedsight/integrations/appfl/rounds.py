@@ -43,7 +43,6 @@ class Aggregation:
     round: int
     clients: list[Any]
     is_last: bool
-    staleness: Any
     began_sec: float = field(default_factory=time.monotonic)
 
 
@@ -120,18 +119,20 @@ class Rounds:
         """The server answered without taking the update: the training was over when it came."""
         with self._lock:
             self._arrivals.pop(client_id, None)
-            self.run.log_text(f"An update of client {client_id} came after the training's end and was not used.")
+            self.run.log_text("An update came after the training's end and was not used.")  # an id may be secret
 
     # ── aggregations ──────────────────────────────────────────────────────────────────────────
 
     def aggregation_begins(self, clients: list[Any], told: Mapping[str, Any]) -> Aggregation:
         """The aggregator is about to be called. told: what the scheduler tells it besides the clients' models."""
         with self._lock:
-            aggregation = Aggregation(self._open, clients, _is_last_part(told), told.get("staleness"))
+            aggregation = Aggregation(self._open, clients, _is_last_part(told))
             if aggregation.is_last:
                 self._start()
+                staleness = told.get("staleness")
                 for client_id in clients:
-                    self._waited(client_id, aggregation.began_sec)
+                    own = staleness.get(client_id) if isinstance(staleness, Mapping) else staleness
+                    self._waited(client_id, aggregation.began_sec, own)
                 self._open += 1
             return aggregation
 
@@ -151,11 +152,9 @@ class Rounds:
                 return
             for client_id in aggregation.clients:
                 self._model_of[client_id] = aggregation.round + 1
-            staleness = aggregation.staleness
             self.run.log_round(
                 aggregation.round,
                 aggregation_time_sec=self._parts_sec + took_sec,
-                algorithm_metadata={"staleness": staleness} if isinstance(staleness, dict) else None,
                 num_aggregated=len(aggregation.clients) or None,
                 global_model_bytes=model_bytes,
             )
@@ -179,7 +178,7 @@ class Rounds:
             self._started = self._open
             self.run.round_start(self._open)
 
-    def _record(self, client_id: Any, arrival: _Arrival, **more: float) -> None:
+    def _record(self, client_id: Any, arrival: _Arrival, **more: Any) -> None:
         if arrival.recorded_in is not None:
             return
         self._start()
@@ -195,15 +194,15 @@ class Rounds:
         base_round = self._model_of.get(client_id, 0 if self._open == 0 else None)
         self.run.log_client_update(client_id, self._open, base_round, **fields, **more)
 
-    def _waited(self, client_id: Any, until_sec: float) -> None:
+    def _waited(self, client_id: Any, until_sec: float, staleness: Any) -> None:
         arrival = self._arrivals.pop(client_id, None)
         if arrival is None:
             return
-        wait_time_sec = until_sec - arrival.at_sec
+        told = {"wait_time_sec": until_sec - arrival.at_sec, "aggregated_staleness": staleness}
         if arrival.recorded_in is None:
-            self._record(client_id, arrival, wait_time_sec=wait_time_sec)
+            self._record(client_id, arrival, **told)
         else:
-            self.run.log_client_update(client_id, arrival.recorded_in, wait_time_sec=wait_time_sec)
+            self.run.log_client_update(client_id, arrival.recorded_in, **told)
 
 
 def _is_last_part(told: Mapping[str, Any]) -> bool:
