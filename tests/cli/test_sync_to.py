@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
+import urllib.request
 from pathlib import Path
 
 import pytest
 
 from fedsight import Run
+from fedsight.emitters import TensorBoardEmitter
 from fedsight.events import ClientUpdate, Log, RunEnd
 from fedsight.journal import read_header
 from recorded import events, of_type
@@ -39,7 +42,7 @@ def fedsight(*arguments: str, cwd: Path, code: str = "", **environ: str) -> subp
     return subprocess.run(
         [sys.executable, "-W", "error", "-c", f"{code}\nfrom fedsight.cli import main; main()", *arguments],
         cwd=cwd,
-        env={**os.environ, "PYTHONPATH": str(EMITTERS), **environ},
+        env={**os.environ, "PYTHONPATH": f"{EMITTERS}{os.pathsep}{os.environ.get('PYTHONPATH', '')}", **environ},
         capture_output=True,
         text=True,
         timeout=120,
@@ -200,6 +203,38 @@ def test_a_mistake_is_one_line_with_the_remedy(tmp_path: Path, arguments: tuple[
         assert says in shown.stderr
         assert "Traceback" not in shown.stderr
     assert not (tmp_path / "runs" / ".fedsight").exists()
+
+
+def test_where_a_run_was_delivered_is_said_instead_of_making_a_second_copy(tmp_path: Path) -> None:
+    there = tmp_path / "my curves"
+    with Run("exp", runs_dir=tmp_path / "runs", verbose=False, emitters=[TensorBoardEmitter(log_dir=there)]) as run:
+        run.log_round(0, global_loss=0.5)
+    refused = fedsight("sync", "runs", "--to", "tensorboard", cwd=tmp_path)
+    assert refused.returncode == 1
+    assert f"it was delivered to tensorboard:{there} before" in refused.stdout
+    (command,) = [line for line in refused.stdout.splitlines() if line.startswith("  fedsight sync")]
+    assert shlex.split(command)[2:] == ["runs/exp.jsonl", "--to", "tensorboard", "--set", f"log_dir={there}"]
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["my curves", "runs"]
+
+    assert fedsight(*shlex.split(command)[1:], cwd=tmp_path).returncode == 0
+    assert fedsight("sync", "runs", "--to", "tensorboard", "--set", "log_dir=other", cwd=tmp_path).returncode == 0
+    assert (tmp_path / "other").exists()
+
+
+def test_what_is_seen_at_a_port_is_shown_until_ctrl_c(tmp_path: Path) -> None:
+    a_run(tmp_path)
+    command = "from fedsight.cli import main; main()"
+    arguments = ("sync", "runs", "--to", "prometheus", "--set", "port=0")
+    sync = subprocess.Popen(
+        [sys.executable, "-c", command, *arguments], cwd=tmp_path, stdout=subprocess.PIPE, text=True
+    )
+    assert sync.stdout is not None
+    shown = next(line for line in sync.stdout if line.startswith("Shown at "))
+    with urllib.request.urlopen(shown.split()[2]) as answer:
+        assert 'fedsight_client_updates_total{run_id="exp"} 3.0' in answer.read().decode()
+    sync.send_signal(signal.SIGINT)
+    assert sync.wait(20) == 0
+    sync.stdout.close()
 
 
 def test_a_missing_package_is_said_at_once(tmp_path: Path) -> None:

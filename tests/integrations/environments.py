@@ -17,8 +17,13 @@ PACKAGES = {
     "nvflare-2.8": ("nvflare==2.8.*", "numpy", "scikit-learn"),
     "nvflare-2.7": ("nvflare==2.7.*", "numpy", "scikit-learn"),
     "flower": ("flwr[simulation]", "numpy", "scikit-learn"),
+    "appfl": ("numpy", "omegaconf", "grpcio", "protobuf", "pyyaml", "colorama", "packaging"),
+    "openfl-fedml": (),
 }
 """What each environment holds besides Fedsight's own two dependencies."""
+
+ALONE = {"appfl": ("appfl==1.12.*",), "openfl-fedml": ("openfl==1.9.*", "fedml==0.9.6")}
+"""What is installed without its own dependencies (PyTorch and more): enough to be imported with stand-ins."""
 
 
 def python_of(environment: str) -> Path:
@@ -32,13 +37,18 @@ def python_of(environment: str) -> Path:
     if made.exists():
         return python
     venv.create(folder, with_pip=True, clear=True)
-    packages = ["msgspec", "psutil", *PACKAGES[environment]]
+    _install(python, environment, ["msgspec", "psutil", *PACKAGES[environment]])
+    if environment in ALONE:
+        _install(python, environment, ["--no-deps", *ALONE[environment]])
+    (site_packages,) = folder.glob("lib/python*/site-packages")
+    (site_packages / "fedsight.pth").write_text(f"{ROOT / 'src'}\n")
+    made.touch()
+    return python
+
+
+def _install(python: Path, environment: str, packages: list[str]) -> None:
     pip = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *packages]
     done = subprocess.run(pip, capture_output=True, text=True, timeout=900)
     if done.returncode and not os.environ.get("CI"):
         pytest.skip(f"{environment} can't be installed here: pip install {' '.join(packages)}")
     assert done.returncode == 0, done.stderr
-    (site_packages,) = folder.glob("lib/python*/site-packages")
-    (site_packages / "fedsight.pth").write_text(f"{ROOT / 'src'}\n")
-    made.touch()
-    return python

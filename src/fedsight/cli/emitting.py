@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import shlex
 import sys
+import threading
 import time
 from collections.abc import Callable, Sequence
 from itertools import groupby
@@ -13,12 +16,14 @@ from typing import Any
 from fedsight.delivery import emitter_log
 from fedsight.emitters import Emitter, as_emitters
 from fedsight.emitters.collector import end_dead_run
+from fedsight.emitters.following import Following
 from fedsight.emitters.registry import entries, make
 from fedsight.emitters.state import EmitterState
 from fedsight.emitters.track import main_path
 from fedsight.errors import FedsightError, JournalError, MissingExtra, UsageError
 from fedsight.events import JournalHeader, encode
 from fedsight.journal import JournalWriter, closing_lines, list_journals, read_header, writer_alive
+from fedsight.journal.cursor import saved_positions
 
 _PATIENCE_SEC = 30.0
 """How long a run's emitter may fail before it is given up."""
@@ -35,6 +40,9 @@ def deliver_to(name: str, options: dict[str, Any], paths: Sequence[Path], say: S
 
     A journal whose writer is dead and whose run never ended is first ended as killed. Gives up on a
     run when nothing of it gets through for 30 s, 10 min where its emitter is at work and doesn't fail.
+    A run that was delivered elsewhere by such an emitter is not delivered without options, which would
+    make a second copy: where it is, is said. What is seen only as long as this process lives (a port for
+    Prometheus) is shown until Ctrl-C.
 
     Raises `UsageError` for journals, emitters and options that there aren't, `MissingExtra` for a
     package that is not installed.
@@ -47,13 +55,41 @@ def deliver_to(name: str, options: dict[str, Any], paths: Sequence[Path], say: S
     if not families:
         raise UsageError("paths", f"There are no journals of runs in {', '.join(map(str, paths))}.")
     complete = 0
+    shown: set[str] = set()
     for family in families:
         try:
-            complete += _deliver_run(make(name, options), family, say)
+            (emitter,) = as_emitters([make(name, options)])
+            if not options:
+                _check_that_it_is_no_second_copy(emitter, family[0])
+            if _deliver_run(emitter, family, say):
+                complete += 1
+                if getattr(getattr(emitter, "destination", None), "ends_with_process", False):
+                    shown.add(emitter.destination.where())  # type: ignore[attr-defined]
         except (FedsightError, OSError) as error:
             say(f"{family[0]}: {error}")
     say(f"{complete} of {len(families)} runs are complete at {name}.")
+    if shown:
+        say(f"Shown at {', '.join(sorted(shown))} until Ctrl-C.")
+        with contextlib.suppress(KeyboardInterrupt):
+            threading.Event().wait()
     return complete == len(families)
+
+
+def _check_that_it_is_no_second_copy(emitter: Emitter, path: Path) -> None:
+    if not isinstance(emitter, Following):
+        return
+    states = {saved.destination: saved.state for saved in saved_positions(path) if isinstance(saved.state, dict)}
+    if emitter.identity in states:
+        return
+    options = {place: state.get("sync_options") or [] for place, state in states.items()}
+    kind = emitter.sync_options()[:2]
+    if there := {place: given for place, given in options.items() if given[:2] == kind}:
+        commands = "".join(f"\n  {shlex.join(['fedsight', 'sync', str(path), *given])}" for given in there.values())
+        raise UsageError(
+            "set",
+            f"it was delivered to {', '.join(there)} before, and without --set it would come to {emitter.identity}, as a "
+            f"second copy. Go on there with:{commands}\nor name another place by --set.",
+        )
 
 
 def _families(paths: Sequence[Path]) -> list[list[Path]]:
@@ -75,10 +111,9 @@ def _families(paths: Sequence[Path]) -> list[list[Path]]:
     return [list(family) for _, family in groupby(ordered, key=main_path)]
 
 
-def _deliver_run(made: object, family: Sequence[Path], say: Say) -> bool:
+def _deliver_run(emitter: Emitter, family: Sequence[Path], say: Say) -> bool:
     for path in family:
         end_dead_run(path)
-    (emitter,) = as_emitters([made])
     for path in family:
         emitter.attach(path)
     try:

@@ -77,7 +77,7 @@ class Following:
             if path in self._tracks:
                 return
             self._complete.clear()
-            self._tracks[path] = Track(path, self.identity)
+            self._tracks[path] = Track(path, self.identity, self.sync_options())
             if self._thread is None:
                 self._thread = threading.Thread(target=self._work, name=f"fedsight-{self.name}", daemon=True)
                 try:
@@ -135,10 +135,14 @@ class Following:
         """How to deliver the rest."""
         return shlex.join(self._sync_arguments(paths))
 
+    def sync_options(self) -> list[str]:
+        """The options of `fedsight sync` that deliver to the same place: "--to", the emitter's name, and its own."""
+        name = getattr(self.destination, "sync_name", self.name)
+        return ["--to", name, *self.destination.sync_arguments()]
+
     def _sync_arguments(self, paths: Sequence[Path]) -> list[str]:
         left = [path for path, track in list(self._tracks.items()) if not track.is_done]
-        name = getattr(self.destination, "sync_name", self.name)
-        return ["fedsight", "sync", *map(str, left or paths), "--to", name, *self.destination.sync_arguments()]
+        return ["fedsight", "sync", *map(str, left or paths), *self.sync_options()]
 
     def deliver_elsewhere(self, paths: Sequence[Path], timeout_sec: float) -> bool:
         """Have `fedsight sync`, a fresh interpreter, deliver the rest. False: it can't, or not in time.
@@ -149,7 +153,7 @@ class Following:
 
         from fedsight.emitters.registry import is_registered
 
-        if not is_registered(self.name):
+        if not is_registered(self.name) or getattr(self.destination, "ends_with_process", False):
             return False
         thread = self._thread
         command = [sys.executable, "-m", *self._sync_arguments(paths)]

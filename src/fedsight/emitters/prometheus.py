@@ -84,6 +84,11 @@ class PrometheusEmitter:
             return None
         return self._wanted_port if self._port is None else self._port.number
 
+    @property
+    def ends_with_process(self) -> bool:
+        """Whether what was delivered is to be seen only as long as this process lives: at a port."""
+        return self.port is not None
+
     # ── a destination ─────────────────────────────────────────────────────────────────────────
 
     def identity(self) -> str:

@@ -6,7 +6,7 @@ import contextlib
 import hashlib
 import logging
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -31,14 +31,14 @@ def main_path(path: Path) -> Path:
 class Track:
     """The journal that starts at `path`, followed for the destination `identity`.
 
-    `offset` is up to where it was delivered. What the destination keeps (`destination_state`) and
+    sync_options: those of `fedsight sync` that deliver to the same place; remembered with the offset. `offset` is up to where it was delivered. What the destination keeps (`destination_state`) and
     the status that it was closed with last (`closed_as`) are remembered together with the offset.
     """
 
     BLOCK_BYTES: ClassVar[int] = 1 << 18
     """What is delivered at once, and comes again after a crash: seconds, at a slow database."""
 
-    def __init__(self, path: Path, identity: str) -> None:
+    def __init__(self, path: Path, identity: str, sync_options: Sequence[str]) -> None:
         self.path = path
         self.offset = 0
         self.header: JournalHeader
@@ -49,6 +49,7 @@ class Track:
         self.is_done = False
         self.is_let_go = False
         self._identity = identity
+        self._sync_options = list(sync_options)
         self._cursor: Cursor | None = None
         self._reader: JournalReader | None = None
         self._last_line: str | None = None
@@ -138,6 +139,7 @@ class Track:
                 "destination": self.destination_state,
                 "closed_as": self.closed_as,
                 "last_line": self._last_line,
+                "sync_options": self._sync_options,
             }
             self._cursor.save(self.offset)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 from pathlib import Path
@@ -23,6 +24,19 @@ class SavedPosition(msgspec.Struct):
     destination: str
     offset: int
     state: Any = None
+
+
+def saved_positions(path: Path) -> list[SavedPosition]:
+    """How far each destination came in the journal that starts at `path`, of those that anything was kept for."""
+    journal = read_header(path).journal
+    found = []
+    for folder in _folders(path, journal):
+        for file in sorted(folder.glob("*.json")) if folder.is_dir() else ():
+            with contextlib.suppress(OSError, msgspec.MsgspecError):  # another's, or just being replaced
+                saved = msgspec.json.decode(file.read_bytes(), type=SavedPosition)
+                if saved.journal == journal:
+                    found.append(saved)
+    return found
 
 
 class Cursor:
@@ -52,7 +66,7 @@ class Cursor:
     def _open(self, path: Path) -> Path:
         digest = hashlib.sha256(self.destination.encode()).hexdigest()[:12]
         name = f"{path.name.removesuffix('.jsonl')}.{quote_id(self.destination)[:40]}-{digest}.json"
-        for folder in (path.parent / ".fedsight" / "cursors", _state_folder() / "cursors" / self.journal):
+        for folder in _folders(path, self.journal):
             try:
                 folder.mkdir(parents=True, exist_ok=True)
                 self._lock_fd = os.open(folder / f"{name}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
@@ -85,6 +99,10 @@ class Cursor:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _folders(path: Path, journal: str) -> tuple[Path, Path]:
+    return path.parent / ".fedsight" / "cursors", _state_folder() / "cursors" / journal
 
 
 def _state_folder() -> Path:
