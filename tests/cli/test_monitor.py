@@ -258,13 +258,10 @@ def test_memory_that_came_and_went_between_two_readings_is_in_the_peak(tmp_path:
     assert 90e6 < cost["memory_peak_bytes"] < 150e6
 
 
-def test_of_a_program_that_is_over_at_once_no_memory_is_told_and_no_curve_drawn(tmp_path: Path) -> None:
+def test_a_program_that_is_over_at_once_is_told_no_memory_of_what_started_it(tmp_path: Path) -> None:
     cost = cost_of("--", "true", cwd=tmp_path)
-    assert "memory_peak_bytes" not in cost
-    assert cost["summary"]["avg_memory_rss_bytes"] is None
-    shown = monitor("--", "true", cwd=tmp_path).stderr
-    assert "exit status" in shown
-    assert "max" not in shown
+    assert cost.get("memory_peak_bytes", 0) < 8e6
+    assert (cost["summary"]["avg_memory_rss_bytes"] or 0) < 8e6
 
 
 @pytest.mark.alone
@@ -368,11 +365,11 @@ def test_a_collector_that_is_away_costs_neither_status_nor_readings(tmp_path: Pa
 
 
 def test_a_running_process_is_watched_until_it_ends(tmp_path: Path) -> None:
-    burning = subprocess.Popen(
-        [PYTHON, "-S", "-c", "import time\nt = time.monotonic()\nwhile time.monotonic() < t + 1: pass"]
-    )
+    # It ends when it has been seen: by its journal, not by a time that a busy machine may overrun.
+    burn = "import os, time\nwhile not os.path.exists('kept.jsonl') or b'interval_sec' not in open('kept.jsonl', 'rb').read(): sum(range(10_000))"
+    burning = subprocess.Popen([PYTHON, "-S", "-c", burn], cwd=tmp_path)
     try:
-        shown = monitor("--json", "-i", "0.1", "--pid", str(burning.pid), cwd=tmp_path)
+        shown = monitor("--json", "-i", "0.1", "-o", "kept.jsonl", "--pid", str(burning.pid), cwd=tmp_path)
     finally:
         burning.wait(20)
     cost = json.loads(shown.stdout)

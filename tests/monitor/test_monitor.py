@@ -422,14 +422,19 @@ def test_monitors_side_by_side_don_t_disturb_each_other(tmp_path: Path) -> None:
     several = [
         Monitor(0.1, form=form, journal=tmp_path / f"{form}{number}.jsonl") for form in FORMS for number in range(2)
     ]
+    whole_sec = cpu_sec()
     for monitor in several:
         monitor.start()
+    busy_sec = time.process_time()
     burn(0.5)
+    busy_sec = time.process_time() - busy_sec
     for monitor in several:
         monitor.stop()
+    whole_sec = cpu_sec() - whole_sec
     for monitor in several:
         summary = monitor.summary()
-        assert summary["total_cpu_sec"] == pytest.approx(0.5, rel=0.2)
+        # Starting and stopping the others is this process's work, and those that start later are its children.
+        assert 0.95 * busy_sec < summary["total_cpu_sec"] < 1.05 * whole_sec
         assert summary["num_samples"] >= 5
 
 

@@ -44,6 +44,13 @@ def test_a_gpu_and_energy_have_their_rows_and_curves() -> None:
     assert found["power"].endswith("max 100 W")
 
 
+def test_a_curve_of_few_readings_is_no_more_than_the_average_and_is_not_drawn() -> None:
+    curves = {"cpu_cores": [0.5, 0.5]}
+    assert "CPU" in rows(an_account(curves=curves))
+    assert "CPU" not in rows(an_account(summary={"num_samples": 3}, curves=curves))
+    assert rows(an_account(summary={"num_samples": 1}))["monitor"].startswith("1 reading,")
+
+
 def test_power_that_nothing_can_measure_is_one_row_and_other_problems_are_one_each() -> None:
     problems = dict.fromkeys(("jetson", "rapl", "gpu_nvidia", "gpu_amd"), "not here") | {"battery": "no battery"}
     found = rows(an_account(problems=problems))

@@ -37,6 +37,9 @@ MAX_HELD = 2_000
 MESSAGES_EACH = 200
 """Published in one go."""
 CURRENT_INTERVAL_SEC = 5.0
+"""The components' states are kept anew so often, while there is news."""
+CURRENT_REFRESH_SEC = 100.0
+"""So often where there is none: before they lapse."""
 WAIT_SEC = 1.0
 
 FEEDS: frozenset[Feed] = frozenset().union(*STREAMS.values())
@@ -141,7 +144,9 @@ class Fanout:
         self._cache = cache
         self._id = secrets.token_hex(8)
         self._tasks: list[asyncio.Task[None]] = []
-        self._current_at = 0.0
+        self._current_at = -CURRENT_REFRESH_SEC
+        self._current_commit = -1
+        """When the components' states were kept last, and as of which commit."""
 
     def start(self) -> None:
         """Begin. Called in the event loop."""
@@ -169,6 +174,8 @@ class Fanout:
         while not self._hub.closing:
             tick = self._hub.next_tick
             try:
+                if not self._link.is_away:
+                    await self._put_current()
                 if self._hub.commit > position and not self._link.is_away:
                     position = await self._tell_since(position)
                     continue
@@ -183,7 +190,6 @@ class Fanout:
 
     async def _tell_since(self, position: int) -> int:
         """Tell what was committed after `position`; how far that goes. Where Redis is away, it stays at `position`."""
-        await self._put_current()
         commit, messages = await anyio.to_thread.run_sync(self._collect, position)
         for first in range(0, len(messages), MESSAGES_EACH):
             part = messages[first : first + MESSAGES_EACH]
@@ -200,10 +206,11 @@ class Fanout:
         ]
 
     async def _put_current(self) -> None:
-        """Keep the components' states in the cache, for whoever reads Redis."""
-        if time.monotonic() < self._current_at:
+        """Keep the components' states in the cache where it is time to, for whoever reads Redis."""
+        commit, age_sec = self._hub.commit, time.monotonic() - self._current_at
+        if age_sec < (CURRENT_REFRESH_SEC if commit == self._current_commit else CURRENT_INTERVAL_SEC):
             return
-        self._current_at = time.monotonic() + CURRENT_INTERVAL_SEC
+        self._current_at, self._current_commit = time.monotonic(), commit
         now = time.time()
         found = await anyio.to_thread.run_sync(queries.components, self._store, now)
         for name in COMPONENTS:

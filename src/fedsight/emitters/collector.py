@@ -135,9 +135,14 @@ class CollectorEmitter:
 
 
 class Shipment:
-    """One journal on its way to one collector."""
+    """One journal on its way to one collector.
 
-    def __init__(self, path: Path, connection: CollectorConnection) -> None:
+    ends_with_writer: it is over when the journal's writer is gone and all is acknowledged; otherwise when
+    `hurry` is set and all is acknowledged.
+    """
+
+    def __init__(self, path: Path, connection: CollectorConnection, *, ends_with_writer: bool = True) -> None:
+        self._ends_with_writer = ends_with_writer
         self.path = path
         self.offset = 0
         self.sent_bytes = 0
@@ -199,7 +204,7 @@ class Shipment:
             last_sent_sec = time.monotonic()
             while not self.stop.is_set():
                 # Asked before reading: what the writer wrote before it went is then surely read.
-                writer_gone = self.hurry.is_set() or (wait_sec >= _LONGEST_WAIT_SEC and not writer_alive(self.path))
+                is_last = self.hurry.is_set() or (wait_sec >= _LONGEST_WAIT_SEC and self._writer_is_gone())
                 start, data = reader.read(_BLOCK_BYTES)
                 if data or time.monotonic() - last_sent_sec > HEARTBEAT_SEC:
                     began_sec = time.monotonic()
@@ -213,12 +218,15 @@ class Shipment:
                     wait_sec = _SHORTEST_WAIT_SEC
                     if len(data) < _BLOCK_BYTES // 2:
                         self.hurry.wait(min(max(_PAUSE_SEC, _PAUSE_FACTOR * took_sec), _LONGEST_PAUSE_SEC))
-                elif writer_gone:
+                elif is_last:
                     self.complete = True
                     return
                 else:
                     self.hurry.wait(wait_sec)
                     wait_sec = min(wait_sec * 1.5, _LONGEST_WAIT_SEC)
+
+    def _writer_is_gone(self) -> bool:
+        return self._ends_with_writer and not writer_alive(self.path)
 
     def _agree(self) -> Retake:
         """Find the offset from which the collector goes on, and that it has the same bytes before it."""

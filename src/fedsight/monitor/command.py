@@ -287,7 +287,8 @@ def _ship(monitor: _CommandMonitor, options: WatchOptions) -> Shipping | None:
         return None
     from fedsight.monitor.shipping import Shipping  # HTTP and TLS, which only this needs
 
-    return Shipping(monitor.journal, options.collector, options.token)
+    # How it ended is written by another writer than the monitor.
+    return Shipping(monitor.journal, options.collector, options.token, ends_with_writer=False)
 
 
 def _deliver(shipping: Shipping | None) -> None:

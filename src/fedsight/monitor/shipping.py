@@ -16,14 +16,15 @@ _TIMEOUT_SEC = 30.0
 class Shipping:
     """Ships until the journal's writer is gone and all is acknowledged; an outage is waited out.
 
-    token: default `FEDSIGHT_TOKEN`. Raises `UsageError` for a URL that can't be meant.
+    ends_with_writer: False where another writer follows the first one; then until `finish`. token: default `FEDSIGHT_TOKEN`. Raises `UsageError` for a URL that can't be meant.
     """
 
-    def __init__(self, path: Path, url: str, token: str | None) -> None:
+    def __init__(self, path: Path, url: str, token: str | None, *, ends_with_writer: bool = True) -> None:
         self._url = url
         self._path = path
         token = token if token is not None else os.environ.get("FEDSIGHT_TOKEN")
-        self._shipment = Shipment(path, CollectorConnection(url, token, _TIMEOUT_SEC))
+        connection = CollectorConnection(url, token, _TIMEOUT_SEC)
+        self._shipment = Shipment(path, connection, ends_with_writer=ends_with_writer)
         threading.Thread(target=self._shipment.run, name="fedsight-collector", daemon=True).start()
 
     @property

@@ -29,7 +29,7 @@ Fault = Callable[[BaseHTTPRequestHandler], None]
 
 
 def table(kind: str, name: str, url: str, **values: Any) -> str:
-    values = {"kind": kind, "name": name, "url": url, "interval_sec": 0.25, "timeout_sec": 0.24, **values}
+    values = {"kind": kind, "name": name, "url": url, "interval_sec": 0.5, "timeout_sec": 0.45, **values}
     return "[[source]]\n" + "".join(f"{key} = {json.dumps(value)}\n" for key, value in values.items())
 
 
@@ -98,8 +98,8 @@ def test_what_is_told_before_during_and_after_crashes_of_the_collector_is_told_o
     training = threading.Thread(target=train)
     training.start()
     tables = (
-        table("fl_server", "fl", server.url, interval_sec=0.2, timeout_sec=0.19),
-        table("policy", "pe", engine.url, interval_sec=0.2, timeout_sec=0.19),
+        table("fl_server", "fl", server.url, interval_sec=0.5, timeout_sec=0.45),
+        table("policy", "pe", engine.url, interval_sec=0.5, timeout_sec=0.45),
     )
     try:
         for number in range(4):
