@@ -1,0 +1,88 @@
+"""A thread that says in the journal when a training stands still, and when it goes on."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+Level = Literal["info", "warning"]
+
+_LONGEST_PAUSE_SEC = 600.0
+
+
+class Say(Protocol):
+    """Records what the watchdog has to say; waiting_sec: how long nothing has happened."""
+
+    def __call__(self, event: str, message: str, level: Level, waiting_sec: float) -> None: ...  # noqa: D102
+
+
+@dataclass
+class _Wait:
+    describe: Callable[[], str]
+    level: Level
+    since_sec: float
+    next_sec: float
+    is_said: bool = False
+
+
+class Watchdog:
+    """Says "waiting" after `after_sec` without progress, again at twice the time and so on, and then "going_on".
+
+    lock: held while it says something; whoever calls the methods may hold it (it is reentrant).
+    """
+
+    def __init__(self, after_sec: float, say: Say, lock: threading.RLock) -> None:
+        self._after_sec = after_sec
+        self._say = say
+        self._lock = lock
+        self._wait: _Wait | None = None
+        self._stopped = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def expect(self, describe: Callable[[], str], level: Level) -> None:
+        """From now on something is to happen. describe: what is waited for, in words, as of the moment."""
+        with self._lock:
+            self.idle()
+            self._wait = _Wait(describe, level, time.monotonic(), self._after_sec)
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._watch, name="fedsight-flower-watchdog", daemon=True)
+                self._thread.start()
+
+    def progress(self) -> None:
+        """Something of it happened, and more is to come."""
+        with self._lock:
+            if self._wait is not None:
+                self._go_on(self._wait)
+                self._wait.since_sec = time.monotonic()
+
+    def idle(self) -> None:
+        """It is all done."""
+        with self._lock:
+            if self._wait is not None:
+                self._go_on(self._wait)
+                self._wait = None
+
+    def stop(self) -> None:
+        """End the thread."""
+        self._stopped.set()
+
+    def _go_on(self, wait: _Wait) -> None:
+        if wait.is_said:
+            waited_sec = time.monotonic() - wait.since_sec
+            wait.is_said, wait.next_sec = False, self._after_sec
+            self._say("going_on", f"going on after {waited_sec:.0f} s", "info", waited_sec)
+
+    def _watch(self) -> None:
+        while not self._stopped.wait(min(1.0, self._after_sec / 4)):
+            with self._lock:
+                wait = self._wait
+                if wait is None or self._stopped.is_set():
+                    continue
+                waited_sec = time.monotonic() - wait.since_sec
+                if waited_sec >= wait.next_sec:
+                    wait.next_sec = waited_sec + min(waited_sec, _LONGEST_PAUSE_SEC)
+                    wait.is_said = True
+                    self._say("waiting", wait.describe(), wait.level, waited_sec)
