@@ -30,11 +30,13 @@ class GridHook:
     def attach(self, grid: Any, rounds: Rounds) -> None:
         """Tell `rounds` what `grid` does from now on."""
         self._rounds = rounds
-        if grid is None or grid is self._grid:
+        if grid is None:
+            return
+        rounds.num_available = lambda: self._num_nodes
+        if grid is self._grid:
             return
         self.detach()
         self._grid, self._rounds = grid, rounds
-        rounds.num_available = lambda: self._num_nodes
         for name in _METHODS:
             method = getattr(self, f"_{name}")(getattr(grid, name))
             setattr(grid, name, method)

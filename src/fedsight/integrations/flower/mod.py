@@ -8,7 +8,6 @@ from collections.abc import Callable
 from typing import Any
 
 import psutil
-from flwr.app import ConfigRecord
 
 from fedsight.integrations.flower.guard import Guard
 
@@ -32,6 +31,8 @@ def fedsight_mod(message: Any, context: Any, call_next: Callable[[Any, Any], Any
     with guard("measuring the ClientApp"):
         wall_sec, cpu_sec = time.perf_counter() - wall_sec, time.process_time() - cpu_sec
         if message.metadata.message_type.split(".")[0] in _MEASURED and reply.has_content():
+            from flwr.app import ConfigRecord
+
             reply.content[REPORT_KEY] = ConfigRecord(report(context.node_config, wall_sec, cpu_sec))
     return reply
 

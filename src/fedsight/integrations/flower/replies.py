@@ -9,15 +9,19 @@ from fedsight.integrations.flower.mod import REPORT_KEY
 
 Phase = Literal["train", "evaluate"]
 
-_UNREACHABLE = frozenset({"MESSAGE_UNAVAILABLE", "REPLY_MESSAGE_UNAVAILABLE", "NODE_UNAVAILABLE"})
+NO_REPLY = "NO_REPLY"
+_UNREACHABLE = frozenset({"MESSAGE_UNAVAILABLE", "REPLY_MESSAGE_UNAVAILABLE", "NODE_UNAVAILABLE", NO_REPLY})
 _LONGEST_REASON = 1000
 
 
 @dataclass
 class Failure:
-    """Why there is no result: Flower's error code by number and name, and the reason as Flower told it."""
+    """Why there is no result: Flower's error code by number and name, and the reason as Flower told it.
 
-    code: int
+    code: None where nothing came, name: then `NO_REPLY`.
+    """
+
+    code: int | None
     name: str
     reason: str
 
@@ -27,7 +31,8 @@ class Failure:
         return self.name in _UNREACHABLE
 
     def __str__(self) -> str:
-        return f"{self.name} (code {self.code})" + (f": {self.reason}" if self.reason else "")
+        code = "" if self.code is None else f" (code {self.code})"
+        return f"{self.name}{code}" + (f": {self.reason}" if self.reason else "")
 
 
 @dataclass

@@ -5,47 +5,18 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
 from fedsight.events import Log
-from fedsight.integrations.flower import metric_names
+from fedsight.integrations.flower.figures import SHORT, OpenPhase, OpenRound, of_reply, of_round
 from fedsight.integrations.flower.guard import Guard
+from fedsight.integrations.flower.metric_names import of_round as own_round_figures
 from fedsight.integrations.flower.names import ClientNames
-from fedsight.integrations.flower.replies import Failure, Phase, Reply
+from fedsight.integrations.flower.replies import NO_REPLY, Failure, Phase, Reply
 from fedsight.integrations.flower.watchdog import Level, Watchdog
 from fedsight.run import Run
 
-_SHORT: dict[Phase, str] = {"train": "train", "evaluate": "eval"}
 _NAMED_AT_MOST = 5
-
-
-@dataclass
-class _Open:
-    """The phase that is going on."""
-
-    phase: Phase
-    round: int
-    asked_sec: float
-    sent_sec: float = 0.0
-    bytes_down: dict[str, int | None] = field(default_factory=dict)
-    bytes_up: int = 0
-    replied: set[str] = field(default_factory=set)
-
-
-@dataclass
-class _Round:
-    """The round that is going on. Bytes: of both phases, by node."""
-
-    number: int
-    is_started: bool = False
-    trained: set[str] = field(default_factory=set)
-    asked_to_train: set[str] = field(default_factory=set)
-    sent: dict[str, int] = field(default_factory=dict)
-    received: dict[str, int] = field(default_factory=dict)
-    figures: dict[str, Any] = field(default_factory=dict)
-    evaluated: dict[str, Any] = field(default_factory=dict)
-    server_evaluated: dict[str, Any] = field(default_factory=dict)
 
 
 class Rounds:
@@ -72,9 +43,15 @@ class Rounds:
         self._names = ClientNames()
         self._lock = threading.RLock()
         self._watchdog = Watchdog(waiting_after_sec, self._say, self._lock)
-        self._open: _Open | None = None
-        self._round: _Round | None = None
+        self._open: OpenPhase | None = None
+        self._round: OpenRound | None = None
         self._node_of: dict[str, str] = {}
+
+    def prepare(self) -> None:
+        """The training begins; before the first round there may be initial parameters to fetch, and a model to evaluate."""
+        self._watchdog.expect(
+            lambda: "the first round has not begun: initial parameters, or the server's evaluation", "info"
+        )
 
     # ── one phase ─────────────────────────────────────────────────────────────────────────────
 
@@ -84,8 +61,8 @@ class Rounds:
             if self._round is not None and self._round.number != number:
                 self.close()
             if self._round is None:
-                self._round = _Round(number)
-            self._open = _Open(phase, number, time.monotonic())
+                self._round = OpenRound(number)
+            self._open = OpenPhase(phase, number, time.monotonic())
             self._watchdog.expect(self._waiting_for_clients, "warning")
 
     def send(self, bytes_down: Mapping[str, int | None]) -> None:
@@ -96,7 +73,7 @@ class Rounds:
             phase.sent_sec = time.monotonic()
             phase.bytes_down = dict(bytes_down)
             self._node_of.clear()
-            short = _SHORT[phase.phase]
+            short = SHORT[phase.phase]
             round_.figures[f"{short}_configure_sec"] = phase.sent_sec - phase.asked_sec
             round_.figures["num_available"] = self.num_available()
             if phase.phase == "train":
@@ -135,7 +112,7 @@ class Rounds:
                 self._names.learn(reply.node, name, phase.bytes_down)
             reply_sec = time.monotonic() - phase.sent_sec
             if reply.failure is None or not reply.failure.is_unreachable:
-                _add(round_.received, reply.node, phase.bytes_down[reply.node])
+                round_.add_received(reply.node, phase.bytes_down[reply.node])
             if reply.failure is not None:
                 self._failed(phase, round_, reply.node, reply.failure, reply_sec)
             else:
@@ -148,8 +125,8 @@ class Rounds:
             if (phase := self._open) is None or (round_ := self._round) is None:
                 return
             self._watchdog.idle()
-            short, waited_sec = _SHORT[phase.phase], time.monotonic() - phase.sent_sec
-            failure = Failure(-1, "NO_REPLY", f"nothing came within {waited_sec:.1f} s")
+            short, waited_sec = SHORT[phase.phase], time.monotonic() - phase.sent_sec
+            failure = Failure(None, NO_REPLY, f"nothing came within {waited_sec:.1f} s")
             for node in phase.bytes_down:
                 if node not in phase.replied:
                     self._failed(phase, round_, node, failure, None)
@@ -168,7 +145,7 @@ class Rounds:
             if phase.phase == "train":
                 if phase.bytes_down:
                     round_.figures["aggregation_time_sec"] = took_sec
-                round_.figures.update(metric_names.of_round(metrics or {}))
+                round_.figures.update(own_round_figures(metrics or {}))
             else:
                 if phase.bytes_down:
                     round_.figures["eval_aggregation_sec"] = took_sec
@@ -182,7 +159,7 @@ class Rounds:
             if metrics is None:
                 return
             if self._round is None:
-                self._round = _Round(number)
+                self._round = OpenRound(number)
             self._round.server_evaluated = dict(metrics)
             self._round.figures["server_eval_sec"] = took_sec
 
@@ -194,23 +171,7 @@ class Rounds:
             round_, self._round, self._open = self._round, None, None
             if round_ is None:
                 return
-            figures = {**round_.figures, **metric_names.of_round(metric_names.of_evaluation(round_.evaluated))}
-            server = dict(round_.server_evaluated)
-            for kind in ("accuracy", "loss"):
-                if (name := metric_names.find(server, kind, "evaluate")) is not None:
-                    figures[f"global_{kind}"] = server.pop(name)
-                elif (name := metric_names.find(round_.evaluated, kind, "evaluate")) is not None:
-                    figures.setdefault(f"global_{kind}", round_.evaluated[name])
-            figures.update(metric_names.of_round(metric_names.of_server(server)))
-            for way in ("up", "down"):
-                known = [
-                    figures[name]
-                    for short in _SHORT.values()
-                    if figures.get(name := f"{short}_bytes_{way}") is not None
-                ]
-                if known:
-                    figures[f"total_bytes_{way}"] = sum(known)
-            self.run.log_round(round_.number, **figures)
+            self.run.log_round(round_.number, **of_round(round_))
 
     def end(self, *, is_failed: bool) -> None:
         """The training is over. A round that it failed in is closed only if it has figures that would be lost."""
@@ -229,59 +190,33 @@ class Rounds:
 
     # ── what is recorded of a client ──────────────────────────────────────────────────────────
 
-    def _answered(self, phase: _Open, round_: _Round, reply: Reply, reply_sec: float) -> None:
+    def _answered(self, phase: OpenPhase, round_: OpenRound, reply: Reply, reply_sec: float) -> None:
         phase.bytes_up += reply.bytes_up or 0
-        _add(round_.sent, reply.node, reply.bytes_up)
-        own = dict(reply.metrics)
-        fields: dict[str, Any] = {}
-        num_samples = own.pop(self._weight_key, None)
-        report = reply.report
+        round_.add_sent(reply.node, reply.bytes_up)
+        self._update(phase, round_, reply.node, of_reply(phase, round_, reply, reply_sec, self._weight_key))
         if phase.phase == "train":
             round_.trained.add(reply.node)
-            fields["status"] = "active"
-            fields["num_samples"] = num_samples
-            for kind in ("accuracy", "loss"):
-                if (name := metric_names.find(own, kind, "train")) is not None:
-                    fields[f"local_{kind}"] = own.pop(name)
-            fields.update(train_time_sec=report.get("wall_sec"), train_cpu_sec=report.get("cpu_sec"))
-            own = metric_names.of_update(own)
-        else:
-            fields["status"] = self._status_in_evaluation(round_, reply.node)
-            fields["eval_num_samples"] = num_samples
-            fields.update(eval_time_sec=report.get("wall_sec"), eval_cpu_sec=report.get("cpu_sec"))
-            own = metric_names.of_update(metric_names.of_evaluation(own))
-        if phase.phase == "train" or reply.node not in round_.trained:
-            fields["ram_mb"] = report.get("ram_mb")
-            if report.get("wall_sec"):
-                fields["cpu_pct"] = 100 * report["cpu_sec"] / report["wall_sec"]
-        fields[f"{_SHORT[phase.phase]}_reply_sec"] = reply_sec
-        fields["partition_id"] = report.get("partition_id")
-        self._update(phase, round_, reply.node, {**own, **_known(fields)})
 
-    def _failed(self, phase: _Open, round_: _Round, node: str, failure: Failure, reply_sec: float | None) -> None:
+    def _failed(
+        self, phase: OpenPhase, round_: OpenRound, node: str, failure: Failure, reply_sec: float | None
+    ) -> None:
         client, reason = self._names.of(node), f"{phase.phase}: {failure}"
         if phase.phase == "train":
-            status = "failed" if failure.is_unreachable or failure.code < 0 else "dropped"
+            status = "failed" if failure.is_unreachable else "dropped"
             self._update(
                 phase, round_, node, {"status": status, "train_reply_sec": reply_sec, "error_code": failure.code}
             )
-        if failure.is_unreachable or failure.code < 0:
+        if failure.is_unreachable:
             self.run.log_comm_failure(phase.round, client, reason)
         else:
             self.run.log_dropout(phase.round, client, reason)
 
-    def _update(self, phase: _Open, round_: _Round, node: str, fields: dict[str, Any]) -> None:
+    def _update(self, phase: OpenPhase, round_: OpenRound, node: str, fields: dict[str, Any]) -> None:
         client = self._names.of(node)
         fields["bytes_sent"], fields["bytes_received"] = round_.sent.get(node), round_.received.get(node)
         if client != node:
             fields["node_id"] = node
         self.run.log_client_update(client, phase.round, **fields)
-
-    def _status_in_evaluation(self, round_: _Round, node: str) -> str | None:
-        """None leaves what was said of its training."""
-        if node in round_.trained or not round_.asked_to_train:
-            return None
-        return None if node in round_.asked_to_train else "idle"
 
     # ── what the watchdog says ────────────────────────────────────────────────────────────────
 
@@ -311,13 +246,3 @@ class Rounds:
                 extra |= {"round": self._open.round, "phase": self._open.phase}  # type: ignore[dict-item]
             log = Log(ts=time.time(), component="flower", event=event, message=message, level=level, extra=extra)
             self.run._record(log)  # noqa: SLF001
-
-
-def _add(totals: dict[str, int], node: str, num_bytes: int | None) -> None:
-    if num_bytes is not None:
-        totals[node] = totals.get(node, 0) + num_bytes
-
-
-def _known(fields: dict[str, Any]) -> dict[str, Any]:
-    """Those that have a value: what isn't known must not hide what the application itself said."""
-    return {name: value for name, value in fields.items() if value is not None}

@@ -111,6 +111,7 @@ class Watching:
         if self._owns_run and self._run.status is not None:
             self._run = self._open_run()
         self.rounds, self.server_evaluates = self._new_rounds(), False
+        self.rounds.prepare()
         self.grid.attach(grid, self.rounds)
         import flwr
 
