@@ -1,44 +1,21 @@
 """The Flower bridge around real strategies and ClientApps, on a grid within one process (`flower/scenarios.py`)."""
 
-import json
-import os
-import subprocess
 from collections import Counter
-from pathlib import Path
 
 import pytest
-from environments import python_of
+from flower_scenarios import Scenarios
 
 from fedsight.events import ClientEvent, ClientUpdate, Log, RoundEnd, RoundStart, RunEnd, RunStart, ServerInfo, Text
-from fedsight.journal import journal_path
 from fedsight.summary import summarize
-from fedsight.testing import read_events
 
 pytestmark = [pytest.mark.frameworks, pytest.mark.timeout(900)]
 
 STRATEGIES = ["FedAvg", "FedAdam", "FedProx", "FedMedian", "Krum", "DP server side", "DP client side", "DP adaptive"]
 
 
-class Scenarios:
-    """What the script printed, and the journals that it left."""
-
-    def __init__(self, environment, folder):
-        self.folder = folder
-        quiet = {"FLWR_TELEMETRY_ENABLED": "0", "FLWR_DISABLE_UPDATE_CHECK": "1", "FLWR_HOME": str(folder / "home")}
-        script = Path(__file__).parent / "flower" / "scenarios.py"
-        command = [python_of(environment), script, folder]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=300, env=os.environ | quiet)
-        assert done.returncode == 0, done.stderr
-        self.said = done.stderr
-        self.results = json.loads(done.stdout.splitlines()[-1])
-
-    def events(self, name, kind=object):
-        return [event for event in read_events(journal_path(self.folder, name)) if isinstance(event, kind)]
-
-
 @pytest.fixture(scope="module", params=["flower", "flower-1.30"])
 def scenarios(request, tmp_path_factory):
-    return Scenarios(request.param, tmp_path_factory.mktemp("scenarios"))
+    return Scenarios(request.param, "scenarios.py", tmp_path_factory.mktemp("scenarios"))
 
 
 @pytest.mark.parametrize("name", STRATEGIES)

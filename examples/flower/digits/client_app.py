@@ -1,10 +1,10 @@
 """The ClientApp: trains on one partition, and tells by Fedsight's mod what that cost."""
 
-from digits.task import load, loss_and_accuracy
-from digits.task import train as trained
 from flwr.app import ArrayRecord, Context, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
 
+from digits.task import load, loss_and_accuracy
+from digits.task import train as trained
 from fedsight.integrations.flower import fedsight_mod
 
 app = ClientApp(mods=[fedsight_mod])

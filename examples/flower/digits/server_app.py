@@ -1,10 +1,10 @@
 """The ServerApp: federated averaging, watched by Fedsight."""
 
-from digits.task import initial_weights, load, loss_and_accuracy
 from flwr.app import ArrayRecord, Context, MetricRecord
 from flwr.serverapp import Grid, ServerApp
 from flwr.serverapp.strategy import FedAvg
 
+from digits.task import initial_weights, load, loss_and_accuracy
 from fedsight.integrations.flower import watch
 
 app = ServerApp()
