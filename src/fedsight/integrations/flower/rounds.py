@@ -84,7 +84,7 @@ class Rounds:
                 round_.is_started = True
                 self.run.round_start(phase.round, [self._names.of(node) for node in bytes_down])
             if bytes_down:
-                self._watchdog.expect(self._waiting_for_replies, "info")
+                self._watchdog.expect(self._waiting_for_replies, "info", learns=True)
             else:
                 self._watchdog.idle()
 
