@@ -37,6 +37,11 @@ PARTS: dict[str, tuple[str, list[str], list[str]]] = {
     "memory": ("(d) Memory over a run of a million updates", [], ["--updates", "100000"]),
     "rounds": ("(f) HiveWatch's workload: rounds of client updates with 14 fields", [], ["--quick"]),
     "monitor": ("(g) Resource monitors, beside heflwr's", [], ["--quick"]),
+    "flower": (
+        "(h) The Flower bridge: rounds of a strategy, driven without a network",
+        [],
+        ["--quick", "--repeats", "1"],
+    ),
     "dashboard": ("(e) The dashboard of a run of 200 rounds x 100 clients", [], ["--repeat", "2"]),
 }
 

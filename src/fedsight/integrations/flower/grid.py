@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from fedsight.integrations.flower.guard import Guard
-from fedsight.integrations.flower.replies import Reply, phase_of
+from fedsight.integrations.flower.replies import Reply, phase_of, take_report
 from fedsight.integrations.flower.rounds import Rounds
 
 _METHODS = ("push_messages", "pull_messages", "get_node_ids")
@@ -79,8 +79,9 @@ class GridHook:
         if self._rounds is None:
             return
         node = self._rounds.node_of(message)
-        reply = self._read(message, node)
-        if reply is not None and self._rounds.is_awaited(node):
+        if not self._rounds.is_awaited(node):
+            take_report(message)
+        elif (reply := self._read(message, node)) is not None:
             self._rounds.reply(reply)
 
     def _get_node_ids(self, original: Callable[..., Any]) -> Callable[..., Any]:

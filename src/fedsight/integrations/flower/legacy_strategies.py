@@ -9,8 +9,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from fedsight.integrations.flower.message_strategies import argument
-from fedsight.integrations.flower.mod import REPORT_KEY
-from fedsight.integrations.flower.replies import Failure, Phase, Reply, bytes_of, failure_of
+from fedsight.integrations.flower.replies import Failure, Phase, Reply, bytes_of, failure_of, take_report
 
 if TYPE_CHECKING:
     from fedsight.integrations.flower.watching import Watching
@@ -86,8 +85,7 @@ def read_reply(message: Any, node: str) -> Reply | None:
     """A reply that Flower translates into a FitRes or an EvaluateRes; None: a step of a secure aggregation."""
     if message.has_error():
         return Reply(node, failure=failure_of(message.error))
-    content = message.content
-    report = dict(content.pop(REPORT_KEY)) if REPORT_KEY in content else {}
+    report, content = take_report(message), message.content
     records = {name.split(".")[-1]: record for name, record in content.items() if name.startswith(_RESULTS)}
     if not records:
         return None

@@ -60,9 +60,15 @@ def read_reply(message: Any, node: str) -> Reply:
     """Read `message` as the reply of `node`, and take the mod's report out of it."""
     if message.has_error():
         return Reply(node, failure=failure_of(message.error))
-    content = message.content
-    report = content.pop(REPORT_KEY) if REPORT_KEY in content else {}
-    return Reply(node, None, bytes_of(content), metrics_of(content), dict(report))
+    report = take_report(message)
+    return Reply(node, None, bytes_of(message.content), metrics_of(message.content), report)
+
+
+def take_report(message: Any) -> dict[str, Any]:
+    """What the mod sent along with a reply; it is out of the message afterwards."""
+    if not message.has_content() or REPORT_KEY not in message.content:
+        return {}
+    return dict(message.content.pop(REPORT_KEY))
 
 
 def failure_of(error: Any) -> Failure:
@@ -75,7 +81,10 @@ def failure_of(error: Any) -> Failure:
 
 def metrics_of(content: Any) -> dict[str, Any]:
     """The metrics of all MetricRecords; of several, each name has its record's before it: `<record>/<name>`."""
-    records = content.metric_records
+    from flwr.app import MetricRecord
+
+    # Flower's own view of them, content.metric_records, is a copy that checks each one anew.
+    records = {name: record for name, record in content.items() if isinstance(record, MetricRecord)}
     if len(records) == 1:
         (record,) = records.values()
         return dict(record)
