@@ -51,3 +51,8 @@ def test_no_metric_takes_the_place_of_what_the_bridge_itself_records():
         "train_num_selected": 3,
         "global_loss": 0.5,
     }
+
+
+def test_bytes_and_long_lists_are_no_figures():
+    metrics = {"key": b"secret", "confusion": [1] * 1000, "all_scores": [1] * 1001, "f1": 0.5, "note": "fine"}
+    assert set(metric_names.recordable(metrics)) == {"confusion", "f1", "note"}

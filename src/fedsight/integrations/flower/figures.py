@@ -53,7 +53,7 @@ def of_reply(phase: OpenPhase, round_: OpenRound, reply: Reply, reply_sec: float
 
     reply_sec: from the sending of the messages to the reply's arrival. weight_key: the metric that is the number of samples.
     """
-    own = dict(reply.metrics)
+    own = metric_names.recordable(reply.metrics)
     fields: dict[str, Any] = {}
     num_samples, report = own.pop(weight_key, None), reply.report
     if phase.phase == "train":

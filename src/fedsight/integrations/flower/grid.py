@@ -53,10 +53,11 @@ class GridHook:
     def _push_messages(self, original: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(original)
         def push_messages(messages: Any) -> Any:
-            messages = messages if isinstance(messages, list) else list(messages)
+            if messages is not None and not isinstance(messages, (list, tuple)):
+                messages = list(messages)
             answer = original(messages)
             with self._guard("noting whom a message goes to"):
-                for message in messages:
+                for message in messages or ():
                     if self._rounds is not None and phase_of(message) is not None:
                         self._rounds.pushed(message.metadata.message_id, str(message.metadata.dst_node_id))
             return answer

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import functools
 import time
-import weakref
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from fedsight.integrations.flower.message_strategies import argument
+from fedsight.integrations.flower.message_strategies import argument, watching_of
 from fedsight.integrations.flower.replies import Failure, Phase, Reply, bytes_of, failure_of, take_report
 
 if TYPE_CHECKING:
@@ -18,7 +17,6 @@ PHASES: dict[str, Phase] = {"fit": "train", "evaluate": "evaluate"}
 WEIGHT_KEY = "num_examples"
 
 _RESULTS = ("fitres.", "evaluateres.")
-_watched: weakref.WeakKeyDictionary[Any, Watching] = weakref.WeakKeyDictionary()
 
 
 def hook(strategy: Any, watching: Watching) -> None:
@@ -28,7 +26,6 @@ def hook(strategy: Any, watching: Watching) -> None:
         strategy.__dict__[configure] = _configure(getattr(strategy, configure), phase, watching)
         strategy.__dict__[aggregate] = _aggregate(getattr(strategy, aggregate), phase, watching)
     strategy.__dict__["evaluate"] = _evaluate(strategy.evaluate, watching)
-    _watched[strategy] = watching
     _hook_server()
 
 
@@ -42,7 +39,7 @@ def _hook_server() -> None:
 
     @functools.wraps(original)
     def fit(self: Any, *args: Any, **kwargs: Any) -> Any:
-        watching = _watched.get(self.strategy)
+        watching = watching_of(self.strategy, "configure_fit")
         if watching is None:
             return original(self, *args, **kwargs)
         with watching.guard("beginning the run"):
@@ -74,6 +71,7 @@ def _configure(original: Callable[..., Any], phase: Phase, watching: Watching) -
                     rounds.close()
         return pairs
 
+    configure.watching = watching  # type: ignore[attr-defined]
     return configure
 
 

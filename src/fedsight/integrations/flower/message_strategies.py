@@ -43,7 +43,14 @@ def _configure(original: Callable[..., Any], phase: Phase, watching: Watching) -
             watching.rounds.send(_bytes_down(messages or ()))
         return messages
 
+    configure.watching = watching  # type: ignore[attr-defined]
     return configure
+
+
+def watching_of(strategy: Any, configure: str) -> Watching | None:
+    """Who watches a strategy, by its method `configure`; None: nobody."""
+    watching: Watching | None = getattr(getattr(strategy, configure, None), "watching", None)
+    return watching
 
 
 def _bytes_down(messages: Any) -> dict[str, int | None]:

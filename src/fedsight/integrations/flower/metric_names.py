@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from fedsight.events import ROUND_NUMBERS, UPDATE_NUMBERS
+from fedsight.events import ROUND_NUMBERS
 
 _OF_TRAINING = ("train", "training", "fit")
 _OF_EVALUATION = ("eval", "evaluate", "evaluation", "val", "valid", "validation", "test")
@@ -21,6 +21,18 @@ _LAST_WORDS = {"accuracy": "accuracy", "acc": "accuracy", "loss": "loss"}
 
 _TAKEN = frozenset({"client_id", "round", "base_round", "metrics", "extra", "ts", "status", "algorithm_metadata"})
 """What an event itself has, and no metric can be called."""
+
+
+LONGEST_LIST = 1000
+
+
+def recordable(metrics: Mapping[str, Any]) -> dict[str, Any]:
+    """Without what is no figure: bytes (the older API's clients may send anything), and lists of more than 1,000 numbers."""
+    return {
+        name: value
+        for name, value in metrics.items()
+        if not isinstance(value, bytes) and not (isinstance(value, list) and len(value) > LONGEST_LIST)
+    }
 
 
 def words_of(name: str) -> list[str]:
@@ -74,7 +86,3 @@ def of_round(metrics: Mapping[str, Any]) -> dict[str, Any]:
     """Names that a round's end can hold beside the bridge's own figures."""
     taken = (_TAKEN | frozenset(ROUND_NUMBERS)) - _ROUND_FIGURES
     return {f"train_{name}" if name in taken else name: value for name, value in metrics.items()}
-
-
-CONTRACT = frozenset(UPDATE_NUMBERS)
-"""The numbers of the metadata contract: a client that sends one by its name reports it."""

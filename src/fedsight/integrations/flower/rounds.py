@@ -11,6 +11,7 @@ from fedsight.events import Log
 from fedsight.integrations.flower.figures import SHORT, OpenPhase, OpenRound, of_reply, of_round
 from fedsight.integrations.flower.guard import Guard
 from fedsight.integrations.flower.metric_names import of_round as own_round_figures
+from fedsight.integrations.flower.metric_names import recordable
 from fedsight.integrations.flower.names import ClientNames
 from fedsight.integrations.flower.replies import NO_REPLY, Failure, Phase, Reply
 from fedsight.integrations.flower.watchdog import Level, Watchdog
@@ -138,6 +139,7 @@ class Rounds:
 
     def aggregated(self, metrics: Mapping[str, Any] | None, took_sec: float) -> None:
         """The strategy has aggregated the phase's replies, to `metrics` where there are any."""
+        metrics = recordable(metrics or {})
         with self._lock:
             if (phase := self._open) is None or (round_ := self._round) is None:
                 return
@@ -145,11 +147,11 @@ class Rounds:
             if phase.phase == "train":
                 if phase.bytes_down:
                     round_.figures["aggregation_time_sec"] = took_sec
-                round_.figures.update(own_round_figures(metrics or {}))
+                round_.figures.update(own_round_figures(metrics))
             else:
                 if phase.bytes_down:
                     round_.figures["eval_aggregation_sec"] = took_sec
-                round_.evaluated = dict(metrics or {})
+                round_.evaluated = metrics
 
     def server_evaluated(self, number: int, metrics: Mapping[str, Any] | None, took_sec: float) -> None:
         """The server has evaluated the global model itself; round 0 is the model before any training."""
@@ -160,7 +162,7 @@ class Rounds:
                 return
             if self._round is None:
                 self._round = OpenRound(number)
-            self._round.server_evaluated = dict(metrics)
+            self._round.server_evaluated = recordable(metrics)
             self._round.figures["server_eval_sec"] = took_sec
 
     # ── a round, and all of them ──────────────────────────────────────────────────────────────

@@ -51,7 +51,7 @@ def watch(
         )
     if inspect.isclass(strategy):
         raise UsageError("strategy", f"strategy must be an object, not the class {strategy.__name__}: watch(FedAvg()).")
-    if "aggregate_fit" in vars(strategy) or "aggregate_train" in vars(strategy):
+    if message_strategies.watching_of(strategy, "configure_fit" if is_legacy else "configure_train") is not None:
         raise UsageError(
             "strategy", f"strategy is watched already: {type(strategy).__name__}. Call watch() on it once."
         )
