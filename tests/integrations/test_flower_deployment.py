@@ -51,7 +51,7 @@ def test_the_others_are_recorded_under_the_names_of_their_node_config(events):
 def test_while_the_dead_node_is_waited_for_the_run_says_so(events):
     assert any(
         event.event == "waiting"
-        and event.message.startswith("round 2, train: 2 of 3 clients have answered; not yet: hospital-b")
+        and event.message.startswith("Round 2, train: 2 of 3 clients have answered; not yet: hospital-b")
         for event in of(events, Log)
     )
     assert of(events, Log)[-1].event == "going_on"

@@ -149,7 +149,7 @@ def test_a_strategy_that_waits_for_clients_is_said_to_wait_and_then_to_go_on(sce
     said = [(e.event, e.message) for e in scenarios.events("waiting", Log) if "0 of 2" not in e.message]
     assert said[0] == (
         "waiting",
-        "round 1, train: the strategy has not chosen its clients yet: 1 connected, it wants at least 4",
+        "Round 1, train: the strategy has not chosen its clients yet: 1 connected, it wants at least 4",
     )
     assert "going_on" in [event for event, _ in said]
     waiting = scenarios.events("waiting", Log)[0]
@@ -160,7 +160,7 @@ def test_a_strategy_that_waits_for_clients_is_said_to_wait_and_then_to_go_on(sce
 
 def test_clients_that_do_not_answer_are_named_while_they_are_waited_for(scenarios):
     assert any(
-        event.event == "waiting" and event.message.startswith("round 1, train: 0 of 2 clients have answered; not yet: ")
+        event.event == "waiting" and event.message.startswith("Round 1, train: 0 of 2 clients have answered; not yet: ")
         for event in scenarios.events("waiting", Log)
     )
 

@@ -51,7 +51,7 @@ class Rounds:
     def prepare(self) -> None:
         """The training begins; before the first round there may be initial parameters to fetch, and a model to evaluate."""
         self._watchdog.expect(
-            lambda: "the first round has not begun: initial parameters, or the server's evaluation", "info"
+            lambda: "The first round has not begun: initial parameters, or the server's evaluation", "info"
         )
 
     # ── one phase ─────────────────────────────────────────────────────────────────────────────
@@ -228,7 +228,7 @@ class Rounds:
         said = "" if connected is None else f": {connected} connected"
         if wanted is not None:
             said += f"{',' if said else ':'} it wants at least {wanted}"
-        return f"round {self._open.round}, {self._open.phase}: the strategy has not chosen its clients yet{said}"
+        return f"Round {self._open.round}, {self._open.phase}: the strategy has not chosen its clients yet{said}"
 
     def _waiting_for_replies(self) -> str:
         phase = self._open
@@ -237,7 +237,7 @@ class Rounds:
         shown = ", ".join(self.run._name_of(self._names.of(node)) for node in missing[:_NAMED_AT_MOST])  # noqa: SLF001
         more = f" and {len(missing) - _NAMED_AT_MOST} more" if len(missing) > _NAMED_AT_MOST else ""
         return (
-            f"round {phase.round}, {phase.phase}: {len(phase.replied)} of {len(phase.bytes_down)} clients have answered; "
+            f"Round {phase.round}, {phase.phase}: {len(phase.replied)} of {len(phase.bytes_down)} clients have answered; "
             f"not yet: {shown}{more}"
         )
 

@@ -90,7 +90,7 @@ class Watchdog:
         if wait.is_said:
             waited_sec = time.monotonic() - wait.since_sec
             wait.is_said = False
-            self._say("going_on", f"going on after {waited_sec:.0f} s", "info", waited_sec)
+            self._say("going_on", f"Going on after {waited_sec:.0f} s", "info", waited_sec)
 
     def _watch(self) -> None:
         while not self._stopped.wait(min(1.0, self._after_sec / 4)):
