@@ -1,5 +1,7 @@
 """What the Flower bridge makes of a training's steps: the rules that need no Flower to be shown."""
 
+import time
+
 import pytest
 
 from fedsight.events import ClientEvent, ClientUpdate, Log, RoundEnd, RoundStart
@@ -94,6 +96,23 @@ def test_a_client_reports_a_field_of_the_contract_by_its_name(run, rounds):
     update, _ = run.events_of(ClientUpdate)
     assert (update.gradient_norm, update.num_samples, update.local_accuracy) == (2.5, 7, 0.5)
     assert update.extra == {"confusion": [1, 2]}
+
+
+def test_an_anonymized_run_tells_neither_names_nor_nodes_nor_partitions():
+    with recorded(anonymize="a secret key") as run:
+        rounds = Rounds(run, Guard(), weight_key="n", num_wanted=lambda phase: None, waiting_after_sec=0.05)
+        report = {"name": "ward", "partition_id": "3", "wall_sec": 1.0, "cpu_sec": 0.5}
+        train(rounds, 1, Reply("4711", report=report), sent=("4711",))
+        rounds.configure("train", 2)
+        rounds.send({"4711": 100})
+        while not run.events_of(Log):
+            time.sleep(0.01)
+        rounds.end(is_failed=True)
+    told = run.path.name + repr(run.events)
+    assert "ward" not in told
+    assert "4711" not in told
+    assert all(update.extra is None for update in run.events_of(ClientUpdate))
+    assert run.events_of(RoundStart)[1].selected == [run.events_of(ClientUpdate)[0].client_id]
 
 
 def test_two_nodes_of_one_name_stay_apart_and_a_node_that_comes_back_keeps_its_name():

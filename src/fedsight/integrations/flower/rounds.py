@@ -218,6 +218,9 @@ class Rounds:
         fields["bytes_sent"], fields["bytes_received"] = round_.sent.get(node), round_.received.get(node)
         if client != node:
             fields["node_id"] = node
+        if self.run._pseudonym is not None:  # noqa: SLF001
+            fields.pop("node_id", None)
+            fields.pop("partition_id", None)
         self.run.log_client_update(client, phase.round, **fields)
 
     # ── what the watchdog says ────────────────────────────────────────────────────────────────
