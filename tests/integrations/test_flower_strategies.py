@@ -197,9 +197,10 @@ def test_a_run_that_was_given_stays_open_and_a_loop_without_start_is_recorded_to
 
 
 def test_what_cannot_be_watched_is_refused_with_the_remedy(scenarios):
-    no_strategy, a_class, twice, run_and_options, seconds = scenarios.results["usage_errors"]
+    no_strategy, a_class, twice, no_run, run_and_options, seconds = scenarios.results["usage_errors"]
     assert no_strategy.startswith("strategy must be a strategy of flwr.serverapp.strategy or flwr.server.strategy")
     assert "not the class FedAvg" in a_class
     assert "watched already" in twice
+    assert no_run.startswith("run must be a fedsight.Run, not 'ward'")
     assert "leave out project" in run_and_options
     assert seconds == "waiting_after_sec must be above 0, not 0."

@@ -197,6 +197,7 @@ def usage_errors():
         (("FedAvg",), {}),
         ((strategies.FedAvg,), {}),
         ((watched_once,), {}),
+        ((strategies.FedAvg(), "ward"), {}),
         ((strategies.FedAvg(), fedsight._run), {"project": "ward"}),
         ((strategies.FedAvg(),), {"waiting_after_sec": 0}),
     ):

@@ -36,7 +36,7 @@ def watch(
     init: parameters of `fedsight.init`; `algorithm` is the strategy's class, `framework` "flower", and the
         strategy's own parameters stand in `config`, unless said otherwise.
 
-    Raises `UsageError` for what is no strategy, or is watched already. Nothing raises while the training goes on:
+    Raises `UsageError` for what is no strategy or run, or is watched already. Nothing raises while the training goes on:
     trouble of the bridge is logged once a place, and counted in a `log` event at the end.
     """
     if hasattr(strategy, "configure_train") and hasattr(strategy, "aggregate_train"):
@@ -54,6 +54,10 @@ def watch(
     if message_strategies.watching_of(strategy, "configure_fit" if is_legacy else "configure_train") is not None:
         raise UsageError(
             "strategy", f"strategy is watched already: {type(strategy).__name__}. Call watch() on it once."
+        )
+    if run is not None and not isinstance(run, Run):
+        raise UsageError(
+            "run", f"run must be a fedsight.Run, not {run!r}: what fedsight.init() gives, or leave it out."
         )
     if run is not None and init:
         raise UsageError("init", f"watch() opens no run where one is given: leave out {', '.join(init)}, or run.")
