@@ -25,6 +25,7 @@ PACKAGES = {
     "hivewatch": "hivewatch==0.3.1",
     "hivewatch+mlflow": "hivewatch==0.3.1 mlflow==3.17.2",
     "heflwr": "heflwr==0.1.91 numpy",
+    "flower": "flwr==1.42.0 numpy msgspec psutil",
 }
 """What each is installed from; nothing where this interpreter has it."""
 

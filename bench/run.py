@@ -43,6 +43,11 @@ PARTS: dict[str, tuple[str, list[str], list[str]]] = {
         [],
         ["--seconds", "5", "--producers", "10", "--readers", "10"],
     ),
+    "flower": (
+        "(i) The Flower bridge: rounds of a strategy, driven without a network",
+        [],
+        ["--quick", "--repeats", "1"],
+    ),
     "dashboard": ("(e) The dashboard of a run of 200 rounds x 100 clients", [], ["--repeat", "2"]),
 }
 

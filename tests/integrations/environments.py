@@ -17,6 +17,7 @@ PACKAGES = {
     "nvflare-2.8": ("nvflare==2.8.*", "numpy", "scikit-learn"),
     "nvflare-2.7": ("nvflare==2.7.*", "numpy", "scikit-learn"),
     "flower": ("flwr[simulation]", "numpy", "scikit-learn"),
+    "flower-1.30": ("flwr[simulation]==1.30.*", "numpy", "scikit-learn"),
     "appfl": ("numpy", "omegaconf", "grpcio", "protobuf", "pyyaml", "colorama", "packaging"),
     "openfl-fedml": (),
 }
