@@ -524,9 +524,8 @@ def decode_block(data: bytes, start: int) -> Block:
     if data and not data.endswith(b"\n"):
         raise ValueError("a block must be whole lines")
     if b'"$float"' not in data:
-        decoded: list[Any]
         try:
-            decoded = _strict.decode_lines(data)
+            decoded: list[Any] = _strict.decode_lines(data)
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
             decoded = []
         # Fewer than lines: an empty line, which is no event.

@@ -8,9 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-from nvflare.apis.fl_constant import ReservedKey
 from nvflare.apis.fl_context import FLContext
-from nvflare.apis.job_def import JobMetaKey
 
 SIMULATED = "simulate_job"
 """What the simulator calls every job."""
@@ -32,9 +30,8 @@ class Job(msgspec.Struct, frozen=True):
 def job_of(fl_ctx: FLContext) -> Job:
     """The job of the process that `fl_ctx` belongs to."""
     job_id = str(fl_ctx.get_job_id())
-    meta = fl_ctx.get_prop(ReservedKey.JOB_META)
-    name = meta.get(JobMetaKey.JOB_NAME.value, meta.get(JobMetaKey.JOB_NAME)) if isinstance(meta, dict) else None
     workspace = fl_ctx.get_workspace()
+    name = _json(Path(workspace.get_job_meta_path(job_id))).get("name")
     workflows = _workflows(Path(workspace.get_server_app_config_file_path(job_id)))
     get_clients = getattr(fl_ctx.get_engine(), "get_clients", None)
     return Job(
@@ -50,13 +47,17 @@ def job_of(fl_ctx: FLContext) -> Job:
 
 
 def _workflows(file: Path) -> list[dict[str, Any]]:
-    """The workflows of a job's configuration, as far as it is plain JSON (it may be HOCON or YAML)."""
+    workflows = _json(file).get("workflows")
+    return [each for each in workflows if isinstance(each, dict)] if isinstance(workflows, list) else []
+
+
+def _json(file: Path) -> dict[str, Any]:
+    """What stands in a file of NVFLARE's; nothing where it isn't there, or isn't plain JSON (HOCON, YAML)."""
     try:
         found = json.loads(file.read_text())
     except (OSError, ValueError):
-        return []
-    workflows = found.get("workflows") if isinstance(found, dict) else None
-    return [each for each in workflows if isinstance(each, dict)] if isinstance(workflows, list) else []
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def _config(workflows: list[dict[str, Any]]) -> dict[str, Any]:
