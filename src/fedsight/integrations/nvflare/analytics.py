@@ -65,8 +65,7 @@ def write(run: Run, record: Record, client_id: str | None, *, received_at: float
 
     A value that can't be meant is noted, and keeps no other one back. received_at: when the server got it.
     """
-    extra = {"event_id": record.event_id, "received_at": received_at}
-    teller = _Teller(run, record, client_id, {name: value for name, value in extra.items() if value is not None})
+    teller = _Teller(run, record, client_id, _known({"event_id": record.event_id, "received_at": received_at}))
     kind, value = record.type, record.value
     if kind in (AnalyticsDataType.SCALAR, AnalyticsDataType.METRIC):
         teller.point(record.tag, value)
@@ -116,11 +115,13 @@ class _Teller:
 
     def text(self, value: Any) -> None:
         text = value if isinstance(value, str) else json.dumps(plain_json(value))
-        extra = self._extra if self._record.tag in _NAMELESS else {"tag": self._record.tag, **self._extra}
-        if self._record.step is not None:
-            extra = {"step": self._record.step, **extra}
+        extra = {"tag": None if self._record.tag in _NAMELESS else self._record.tag, "step": self._record.step}
         self._run.log_text(
-            text, name=self._record.file, client_id=self._client_id, ts=self._record.logged_at, extra=extra
+            text,
+            name=self._record.file,
+            client_id=self._client_id,
+            ts=self._record.logged_at,
+            extra=_known(extra | self._extra),
         )
 
     def file(self, value: Any) -> None:
@@ -132,14 +133,10 @@ class _Teller:
             f"{kind} {record.tag!r} is kept in {kept.path} ({kept.size_bytes} bytes)",
             client_id=self._client_id,
             ts=record.logged_at,
-            extra={
-                "tag": record.tag,
-                "type": kind,
-                "step": record.step,
-                "file": str(kept.path),
-                "sha256": kept.sha256,
-                **self._extra,
-            },
+            extra=_known(
+                {"tag": record.tag, "type": kind, "step": record.step, "file": str(kept.path), "sha256": kept.sha256}
+            )
+            | self._extra,
         )
 
     def _who(self) -> str:
@@ -147,6 +144,10 @@ class _Teller:
 
     def _note(self, event: str, message: str, level: Any = "info", **values: Any) -> None:
         self._run.log_event(COMPONENT, event, message, level=level, client_id=self._client_id, **values)
+
+
+def _known(values: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if value is not None}
 
 
 def _folder_of(run: Run) -> Path:

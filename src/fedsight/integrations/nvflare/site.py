@@ -60,7 +60,9 @@ class FedsightSite(Widget):
         self.destinations: list[object] = []
         self._run: Run | None = None
         self._early: deque[analytics.Record] = deque(maxlen=_MOST_EARLY)
-        self._task_began_sec: float | None = None
+        self._task: tuple[int | None, float] = None, 0.0
+        """The round of the task at hand, and when it began."""
+        self._is_cut_off = False
         self._said: set[str] = set()
 
     def handle_event(self, event_type: str, fl_ctx: FLContext) -> None:
@@ -101,14 +103,16 @@ class FedsightSite(Widget):
         number = _round_of(fl_ctx.get_prop(FLContextKey.TASK_DATA))
         if number is not None:
             run.round_start(number)
-        self._task_began_sec = time.monotonic()
+        self._task = number, time.monotonic()
+        self._is_cut_off = True  # until the task comes to an end of its own
 
     def _task_ends(self, fl_ctx: FLContext) -> None:
-        number, began_sec = _round_of(fl_ctx.get_prop(FLContextKey.TASK_DATA)), self._task_began_sec
+        number, began_sec = self._task
         result = fl_ctx.get_prop(FLContextKey.TASK_RESULT)
-        if self._run is None or began_sec is None or number is None:
-            return
         code = result.get_return_code(ReturnCode.OK) if isinstance(result, Shareable) else ReturnCode.OK
+        self._is_cut_off = code == ReturnCode.TASK_ABORTED
+        if self._run is None or number is None:
+            return
         self._run.log_client_update(
             round=number,
             status=None if code == ReturnCode.OK else "failed",
@@ -120,10 +124,7 @@ class FedsightSite(Widget):
     def _end(self, fl_ctx: FLContext) -> None:
         if self._run is None and not self._early:
             return
-        run = self._joined(fl_ctx)
-        abort = fl_ctx.get_run_abort_signal()
-        aborted = abort is not None and abort.triggered
-        run.finish("killed" if aborted else "finished", timeout_sec=self.drain_sec)
+        self._joined(fl_ctx).finish("killed" if self._is_cut_off else "finished", timeout_sec=self.drain_sec)
 
     # ── the run ───────────────────────────────────────────────────────────────────────────────
 
