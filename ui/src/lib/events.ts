@@ -16,6 +16,7 @@ const BY_KIND: Record<string, Group> = {
   run_start: 'Run',
   run_end: 'Run',
   server: 'Run',
+  client_info: 'Sites',
 }
 
 /** Starts and ends of rounds are not kept: they are many, and the charts tell them better. */
