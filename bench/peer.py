@@ -24,6 +24,8 @@ PACKAGES = {
     "hivewatch": "hivewatch==0.3.1",
     "hivewatch+mlflow": "hivewatch==0.3.1 mlflow==3.17.2",
     "heflwr": "heflwr==0.1.91 numpy",
+    "nvflare-2.8": "nvflare==2.8.3 msgspec psutil",
+    "nvflare-2.9": "nvflare==2.9.0 msgspec psutil mlflow-skinny==3.17.2 sqlalchemy alembic",
 }
 """What each is installed from; nothing where this interpreter has it."""
 

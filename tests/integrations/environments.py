@@ -45,8 +45,15 @@ def python_of(environment: str) -> Path:
     return python
 
 
-def run_in(environment: str, script: Path, *arguments: object, timeout_sec: float = 240, **variables: str) -> str:
-    """What a script prints, run by an environment's interpreter; `variables` are added to its own environment.
+def run_in(
+    environment: str,
+    script: Path,
+    *arguments: object,
+    folder: Path | None = None,
+    timeout_sec: float = 240,
+    **variables: str,
+) -> str:
+    """What a script prints, run by an environment's interpreter in `folder`; `variables` are added to its environment.
 
     What it started ends with it where it takes too long.
     """

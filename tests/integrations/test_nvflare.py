@@ -253,13 +253,15 @@ def test_fast_metrics_are_all_there_where_nvflare_itself_drops_them(environment:
 
 def test_a_job_does_not_wait_for_an_mlflow_that_is_away(tmp_path: Path) -> None:
     mlflow = {"mlflow": {"tracking_uri": "http://127.0.0.1:9", "layout": "per-site"}}
-    job = simulate("nvflare-2.9", "burst", tmp_path / "ws", emitters=mlflow)
+    job = simulate("nvflare-2.9", "tracked", tmp_path / "ws", emitters=mlflow)
     (start,), (end,) = job.of(RunStart), job.of(RunEnd)
     assert job.of(RoundStart)[0].ts - start.ts < 2
     assert end.status == "finished"
     assert len(job.of(Metric)) == 2700
     (pending,) = (log for log in job.of(Log) if log.component == "emitter mlflow" and log.event == "pending")
     assert pending.ts - end.ts < 5
+    for site in SITES:  # which NVFLARE's own function gave a receiver, too
+        assert len(job.of(Metric, site)) == 900
 
 
 # ── a federation of real processes ───────────────────────────────────────────────────────────────
@@ -311,3 +313,99 @@ def test_a_job_that_is_aborted_is_a_run_that_was_killed(federation: tuple[Path, 
     assert status == "FINISHED:ABORTED"
     assert of_kind(folder / f"{job}.jsonl", RunEnd)[0].status == "killed"
     assert of_kind(folder / f"{job}.site-1.jsonl", RunEnd)[0].status == "killed"
+
+
+def test_arguments_go_along_with_an_exported_job_and_a_token_does_not(tmp_path: Path) -> None:
+    run_in("nvflare-2.9", JOBS / "exported.py", tmp_path)
+    config = tmp_path / "exported" / "app" / "config"
+    server, client = (json.loads((config / f"config_fed_{who}.json").read_text()) for who in ("server", "client"))
+    components = {each["id"]: each for each in [*server["components"], *client["components"]]}
+    fedsight, receiver, site = (components[name] for name in ("fedsight", "receiver", "fedsight_site"))
+    assert fedsight["path"] == "fedsight.integrations.nvflare.receiver.FedsightReceiver"
+    assert {key: value for key, value in fedsight["args"].items() if key != "events"} == {
+        "project": "ward",
+        "tags": {"team": "research"},
+        "collector": "http://127.0.0.1:8083",
+        "token_file": "/etc/fedsight/token",
+        "emitters": {"tensorboard": {"log_dir": "tb"}},
+        "monitor": {"interval": 2.0},
+    }
+    assert {key: value for key, value in receiver["args"].items() if key != "events"} == {
+        "tracking_uri": "http://127.0.0.1:5000",
+        "kw_args": {"experiment_name": "ward", "run_tags": {"team": "research"}},
+        "artifact_location": "texts",
+        "buffer_flush_time": 0.5,
+    }
+    assert site["args"] == {"runs_dir": "own", "monitor": True}
+    assert not list(tmp_path.glob("**/custom"))
+
+
+# ── mishaps ──────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.fixture(scope="module")
+def mishaps(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    printed = run_in("nvflare-2.9", JOBS / "mishaps.py", tmp_path_factory.mktemp("mishaps") / "server")
+    return Path(printed.splitlines()[-1])
+
+
+def test_of_a_record_only_the_value_that_is_none_is_left_out(mishaps: Path) -> None:
+    assert [(point.key, point.step, point.value) for point in of_kind(mishaps, Metric)] == [
+        ("loss", 1, 0.5),
+        ("accuracy", 1, 0.9),
+        ("loss", 2, 0.125),
+    ]
+    refused = [log for log in of_kind(mishaps, Log) if log.event == "refused"]
+    assert [(log.extra["client_id"], log.extra["key"], log.extra["value"]) for log in refused] == [
+        ("a", "note", "much text"),
+        ("a", "loss", 0.25),
+    ]
+
+
+def test_clients_that_leave_return_or_come_late_are_told_of(mishaps: Path) -> None:
+    told = [(event.event, event.client_id, event.round) for event in of_kind(mishaps, ClientEvent)]
+    assert told == [
+        ("joined", "a", None),
+        ("joined", "b", None),
+        ("joined", "late", None),
+        ("dropout", "b", 0),
+        ("joined", "b", None),
+    ]
+
+
+def test_a_result_that_is_an_error_is_a_failure_and_one_that_never_came_is_named(mishaps: Path) -> None:
+    (update,) = of_kind(mishaps, ClientUpdate)
+    assert (update.client_id, update.status, update.extra["return_code"]) == ("a", "failed", "EXECUTION_EXCEPTION")
+    missing = [log.extra["client_id"] for log in of_kind(mishaps, Log) if log.event == "no_result"]
+    assert missing == ["b", "late", "b"]
+
+
+def test_a_payload_whose_size_nobody_knows_has_none(mishaps: Path) -> None:
+    given = [log.extra for log in of_kind(mishaps, Log) if log.event == "task_assigned"]
+    assert [each.get("bytes") for each in given] == [9, 9, None, 9]  # the model's and its name's
+
+
+def test_a_controller_that_is_silent_about_its_rounds_has_them_all_the_same(mishaps: Path) -> None:
+    assert [start.round for start in of_kind(mishaps, RoundStart)] == [0, 1]
+    assert [end.round for end in of_kind(mishaps, RoundEnd)] == [0, 1]
+
+
+def test_what_cant_be_recorded_is_said_and_counted_and_the_job_goes_on(mishaps: Path) -> None:
+    said = [log.message for log in of_kind(mishaps, Log) if log.event == "not_recorded"]
+    assert len(said) == 2
+    assert "is not recorded" in said[0]
+    assert said[1] == "Not recorded, in all: 1"
+    assert of_kind(mishaps, RunEnd)[0].status == "finished"
+
+
+# ── the example ──────────────────────────────────────────────────────────────────────────────────
+
+
+def test_the_example_learns_and_is_recorded(tmp_path: Path) -> None:
+    script = Path(__file__).parents[2] / "examples" / "nvflare" / "job.py"
+    run_in("nvflare-2.9", script, "--rounds", 2, "--sites", 2, folder=tmp_path)
+    (journal,) = (path for path in (tmp_path / "runs").glob("*.jsonl") if path.name.count(".") == 1)
+    first, second = of_kind(journal, RoundEnd)
+    assert second.global_accuracy > first.global_accuracy
+    assert len([point for point in of_kind(journal, Metric) if point.key == "train/loss"]) == 2 * 2 * 20
+    assert len(list((tmp_path / "runs").glob("*.site-?.monitor.jsonl"))) == 2

@@ -36,15 +36,22 @@ def burst(options):
     return add_fedsight(recipe_of("client_burst.py", rounds=3), **options)
 
 
-def plain(options):
-    """The same job without us, or with NVFLARE's own receivers."""
-    return recipe_of("client_burst.py", rounds=3)
+def tracked(options):
+    """By NVFLARE's `add_experiment_tracking`, on the server and on the clients."""
+    TRACKING_REGISTRY["fedsight"] = {
+        "package": "fedsight",
+        "receiver_module": "fedsight.integrations.nvflare",
+        "receiver_class": "FedsightReceiver",
+    }
+    recipe = recipe_of("client_burst.py", rounds=3)
+    add_experiment_tracking(recipe, "fedsight", options, client_side=True)
+    return recipe
 
 
 def main():
     job, workspace, options = sys.argv[1], sys.argv[2], json.loads(sys.argv[3] if len(sys.argv) > 3 else "{}")
     began = time.monotonic()
-    recipe = {"everything": everything, "burst": burst, "plain": plain}[job](options)
+    recipe = {"everything": everything, "burst": burst, "tracked": tracked}[job](options)
     failed = None
     try:
         recipe.execute(SimEnv(num_clients=3, num_threads=3, workspace_root=workspace))

@@ -131,7 +131,7 @@ class FedsightReceiver(AnalyticsReceiver):
         self._federation.end()
         status, error = self._status(fl_ctx)
         if self._num_failed:
-            self._note(f"{self._num_failed} events of the job could not be recorded", "error")
+            self._note(f"Not recorded, in all: {self._num_failed}", "error")
         failing = any(emitter.state().failing_since is not None for emitter in self._run.emitters)
         self._run.finish(status, error, timeout_sec=min(_FAILING_SEC, self.drain_sec) if failing else self.drain_sec)
 
