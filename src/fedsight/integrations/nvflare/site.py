@@ -130,7 +130,7 @@ class FedsightSite(Widget):
 
     def _joined(self, fl_ctx: FLContext) -> Run:
         """The site's side of the run, from its first task on."""
-        if self._run is None:
+        if self._run is None or self._run.status is not None:
             workspace = Path(fl_ctx.get_workspace().get_root_dir()).absolute()
             self._run = fedsight.join(
                 self.run_id or _told_run_id(fl_ctx) or str(fl_ctx.get_job_id()),
