@@ -61,6 +61,7 @@ def run_in(
     command = [str(python_of(environment)), str(script), *map(str, arguments)]
     with subprocess.Popen(
         command,
+        cwd=folder,
         env=own | variables,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

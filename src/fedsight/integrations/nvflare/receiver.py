@@ -7,6 +7,7 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
+from nvflare.apis.event_type import EventType
 from nvflare.apis.fl_constant import ProcessType
 from nvflare.apis.fl_context import FLContext
 from nvflare.apis.shareable import Shareable
@@ -80,6 +81,7 @@ class FedsightReceiver(AnalyticsReceiver):
         self._run: Run | None = None
         self._federation: Federation | None = None
         self._site: FedsightSite | None = None
+        self._is_aborted = False
         self._num_failed = 0
         self._said: set[str] = set()
 
@@ -129,7 +131,7 @@ class FedsightReceiver(AnalyticsReceiver):
         if self._run is None or self._federation is None:
             return
         self._federation.end()
-        status, error = self._status(fl_ctx)
+        status, error = self._status()
         if self._num_failed:
             self._note(f"Not recorded, in all: {self._num_failed}", "error")
         failing = any(emitter.state().failing_since is not None for emitter in self._run.emitters)
@@ -143,6 +145,10 @@ class FedsightReceiver(AnalyticsReceiver):
             return
         if self._federation is None or self._run is None or self._run.status is not None:
             return
+        if event_type == EventType.ABOUT_TO_END_RUN:
+            # Asked now: where a job's end takes long, NVFLARE gives the same signal to those that are still at it.
+            abort = fl_ctx.get_run_abort_signal()
+            self._is_aborted = abort is not None and abort.triggered
         try:
             self._federation.take(event_type, fl_ctx)
         except Exception as error:  # whatever it is, the training goes on
@@ -167,12 +173,11 @@ class FedsightReceiver(AnalyticsReceiver):
                 logger.warning("fedsight: no emitter %s: %s", name, error)
         return [*made, *collector_emitters(self.collector, self.token_file)]
 
-    def _status(self, fl_ctx: FLContext) -> tuple[RunStatus, str | None]:
+    def _status(self) -> tuple[RunStatus, str | None]:
         assert self._federation is not None
         if self._federation.fatal_error is not None:
             return "failed", self._federation.fatal_error
-        abort = fl_ctx.get_run_abort_signal()
-        if abort is not None and abort.triggered:
+        if self._is_aborted:
             return "killed", "The job was aborted"
         return "finished", None
 
