@@ -82,6 +82,8 @@ def stored(folder: Path) -> tuple[int, int]:
 def fast_metrics(version: str, receiver: str) -> str:
     with a_folder() as folder:
         took = run(version, "nvflare_job.py", receiver, folder, folder=folder)
+        if receiver == "none":
+            return f" | | {took['job_sec']:.1f}"
         found, disordered = stored(folder) if receiver.startswith("fedsight") else counted(folder)
     return f"{found} of {EXPECTED} ({found / EXPECTED:.0%}) | {disordered} | {took['job_sec']:.1f}"
 
@@ -106,8 +108,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="fast metrics on 2.9 through Fedsight alone")
     options = parser.parse_args()
-    print("| NVFLARE, receiver | fast metrics kept | out of order | job s |\n|---|---|---|---|")
+    print("| NVFLARE, receiver | fast metrics kept | out of order, as it can be read | job s |\n|---|---|---|---|")
     receivers = {
+        "none": "none",
         "counting": "one that writes in `save`",
         "slow": "one whose `save` takes 20 ms",
         "fedsight": "Fedsight",

@@ -343,6 +343,18 @@ def test_arguments_go_along_with_an_exported_job_and_a_token_does_not(tmp_path: 
     assert not list(tmp_path.glob("**/custom"))
 
 
+def test_arguments_that_cant_be_meant_are_named_with_what_can() -> None:
+    told = json.loads(run_in("nvflare-2.9", JOBS / "refused.py").splitlines()[-1])
+    assert told == {
+        "emitters": "emitters must be names with their options, not ['mlflow']: {'mlflow': {}}.",
+        "tracking_uri": "tracking_uri must be a URI or None, not 5000.",
+        "experiment": "kw_args has 'experiment'; there are experiment_name, run_name, experiment_tags, run_tags.",
+        "run_tags": "kw_args['run_tags'] must be a dict, not 'research'.",
+        "buffer_flush_time": "buffer_flush_time must be seconds, at least 0, not -1.",
+        "recipe_or_job": "add_fedsight needs a recipe or a FedJob of NVFLARE's, not 'digits'.",
+    }
+
+
 # ── mishaps ──────────────────────────────────────────────────────────────────────────────────────
 
 

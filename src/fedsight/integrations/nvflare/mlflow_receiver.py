@@ -63,6 +63,10 @@ class MLflowReceiver(FedsightReceiver):
                 raise UsageError("kw_args", f"kw_args[{name!r}] must be a dict, not {self.kw_args[name]!r}.")
         if unknown := [name for name in self.kw_args if name not in _KNOWN]:
             raise UsageError("kw_args", f"kw_args has {unknown[0]!r}; there are {', '.join(_KNOWN)}.")
+        if not buffer_flush_time >= 0:
+            raise UsageError(
+                "buffer_flush_time", f"buffer_flush_time must be seconds, at least 0, not {buffer_flush_time!r}."
+            )
         self._emitter_of(Path.cwd())  # what can't be meant is said now, not at the server
 
     def _emitters(self, job: Job) -> list[object]:
