@@ -26,6 +26,8 @@ PACKAGES = {
     "hivewatch+mlflow": "hivewatch==0.3.1 mlflow==3.17.2",
     "heflwr": "heflwr==0.1.91 numpy",
     "flower": "flwr==1.42.0 numpy msgspec psutil",
+    "nvflare-2.8": "nvflare==2.8.3 msgspec psutil",
+    "nvflare-2.9": "nvflare==2.9.0 msgspec psutil mlflow-skinny==3.17.2 sqlalchemy alembic",
 }
 """What each is installed from; nothing where this interpreter has it."""
 

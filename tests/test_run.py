@@ -20,6 +20,7 @@ from fedsight.events import (
     MAX_LINE_BYTES,
     Checkpoint,
     ClientEvent,
+    ClientInfo,
     ClientUpdate,
     JournalHeader,
     Log,
@@ -563,3 +564,64 @@ def test_places_are_recorded_no_more_exactly_than_wanted(tmp_path: Path) -> None
         a_run(tmp_path, precision="street")
     with pytest.raises(UsageError, match="anonymize"):
         a_run(tmp_path, anonymize="")
+
+
+# ── a server that tells of its clients ────────────────────────────────────────────────────────────
+
+
+def test_a_server_tells_of_its_clients_curves_notes_and_parameters(tmp_path):
+    with Run("r", runs_dir=tmp_path, verbose=False) as run:
+        run.log_metric("loss", 0.5, step=3, client_id="a", ts=12.5, extra={"event_id": "x"})
+        run.log_text("hello", name="notes/a.txt", client_id="a", ts=13.0)
+        run.log_client_info("a", params={"lr": 0.5, "nested": {"mu": 1}}, tags={"ward": 7})
+    (point,) = of_type(run.path, Metric)
+    assert (point.client_id, point.step, point.ts, point.extra) == ("a", 3, 12.5, {"event_id": "x"})
+    (note,) = of_type(run.path, Text)
+    assert (note.client_id, note.name, note.ts) == ("a", "notes/a.txt", 13.0)
+    (info,) = of_type(run.path, ClientInfo)
+    assert (info.params, info.tags) == ({"lr": 0.5, "nested": {"mu": 1}}, {"ward": "7"})
+
+
+def test_clients_join_and_leave_in_a_round_or_between_rounds(tmp_path):
+    with Run("r", runs_dir=tmp_path, verbose=False) as run:
+        run.log_client_event("joined", "a")
+        run.log_client_event("left", "a", round=2, reason="shift is over")
+        with pytest.raises(UsageError, match="event must be one of dropout, comm_failure, joined, left, not 'gone'"):
+            run.log_client_event("gone", "a")
+    told = [(each.event, each.client_id, each.round, each.reason) for each in of_type(run.path, ClientEvent)]
+    assert told == [("joined", "a", None, None), ("left", "a", 2, "shift is over")]
+
+
+def test_a_part_of_the_system_says_what_happened(tmp_path):
+    with Run("r", runs_dir=tmp_path, verbose=False) as run:
+        run.log_event("nvflare", "task_assigned", "a was given a task", level="warning", task="train", round=None)
+        with pytest.raises(UsageError, match="level must be one of info, warning, error, not 'loud'"):
+            run.log_event("nvflare", "x", "y", level="loud")
+    (log,) = of_type(run.path, Log)
+    assert (log.component, log.event, log.level, log.extra) == (
+        "nvflare",
+        "task_assigned",
+        "warning",
+        {"task": "train"},
+    )
+
+
+def test_of_a_client_by_pseudonym_everything_goes_by_it(tmp_path):
+    with Run("r", runs_dir=tmp_path, verbose=False, anonymize="key") as run:
+        run.log_metric("loss", 0.5, client_id="a")
+        run.log_text("hello", client_id="a")
+        run.log_client_info("a", params={"lr": 0.5})
+    (name,) = {each.client_id for kind in (Metric, Text, ClientInfo) for each in of_type(run.path, kind)}
+    assert name.startswith("client-")
+
+
+def test_a_site_tells_of_itself_alone(tmp_path):
+    with fedsight.join("r", "a", runs_dir=tmp_path) as site:
+        for tell in (
+            lambda: site.log_metric("loss", 1, client_id="b"),
+            lambda: site.log_text("x", client_id="b"),
+            lambda: site.log_client_info("b", params={"lr": 1}),
+            lambda: site.log_client_event("left", "b"),
+        ):
+            with pytest.raises(UsageError, match="can record only its own side"):
+                tell()

@@ -171,14 +171,14 @@ def set_server_metadata(**metadata: Any) -> None:
     _current().set_server_metadata(**metadata)
 
 
-def log_metric(key: str, value: Any, step: int | None = None) -> None:
+def log_metric(key: str, value: Any, step: int | None = None, **more: Any) -> None:
     """See `Run.log_metric`."""
-    _current().log_metric(key, value, step)
+    _current().log_metric(key, value, step, **more)
 
 
-def log_text(text: str, round: int | None = None) -> None:
+def log_text(text: str, round: int | None = None, **more: Any) -> None:
     """See `Run.log_text`."""
-    _current().log_text(text, round)
+    _current().log_text(text, round, **more)
 
 
 def finish(status: RunStatus = "finished", error: str | None = None) -> None:

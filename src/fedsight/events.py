@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from typing import Any, ClassVar, Literal, TypeAlias
+from typing import Any, ClassVar, Literal, TypeAlias, get_args
 
 import msgspec
 
@@ -22,6 +22,10 @@ MAX_NESTING = 100
 
 Role = Literal["server", "client", "monitor", "source", "people"]
 RunStatus = Literal["finished", "failed", "killed"]
+ClientHappening = Literal["dropout", "comm_failure", "joined", "left"]
+CLIENT_HAPPENINGS: tuple[ClientHappening, ...] = get_args(ClientHappening)
+LogLevel = Literal["info", "warning", "error"]
+LOG_LEVELS: tuple[LogLevel, ...] = get_args(LogLevel)
 
 
 class Event(msgspec.Struct, tag_field="kind", kw_only=True, omit_defaults=True, forbid_unknown_fields=True, gc=False):
@@ -153,7 +157,7 @@ class ClientEvent(Event, tag="client_event"):
     """Something happened to a client's taking part."""
 
     client_id: str
-    event: Literal["dropout", "comm_failure", "joined", "left"]
+    event: ClientHappening
     round: int | None = None
     reason: str | None = None
 
@@ -189,10 +193,19 @@ class Metric(Event, tag="metric"):
     client_id: str | None = None
 
 
+class ClientInfo(Event, tag="client_info"):
+    """What is known of a client apart from rounds: the parameters it trains with, and tags. Later values change earlier ones."""
+
+    client_id: str
+    params: dict[str, Any] | None = None
+    tags: dict[str, str] | None = None
+
+
 class Text(Event, tag="text"):
-    """A note."""
+    """A note. `name`: the file it is kept as, where it goes to a store of files."""
 
     text: str
+    name: str | None = None
     round: int | None = None
     client_id: str | None = None
 
@@ -258,7 +271,7 @@ class Log(Event, tag="log"):
     component: str
     event: str
     message: str
-    level: Literal["info", "warning", "error"] = "info"
+    level: LogLevel = "info"
 
 
 class UnknownEvent(msgspec.Struct, kw_only=True):
@@ -279,6 +292,7 @@ AnyEvent: TypeAlias = (
     | ClientEvent
     | RoundEnd
     | Metric
+    | ClientInfo
     | Text
     | Checkpoint
     | Sample
@@ -303,7 +317,7 @@ class BadLine(msgspec.Struct):
 
 _encode = msgspec.json.Encoder().encode
 
-_FREE_FORM = {"extra", "config", "algorithm_metadata", "metadata", "cursor", "devices", "links", "hosts"}
+_FREE_FORM = {"extra", "config", "params", "algorithm_metadata", "metadata", "cursor", "devices", "links", "hosts"}
 
 
 def encode(event: Event) -> bytes:
@@ -512,7 +526,7 @@ def decode_block(data: bytes, start: int) -> Block:
     if b'"$float"' not in data:
         decoded: Any  # a list of less than a block may hold, which a list may not be
         try:
-            decoded = _strict.decode_lines(data)
+            decoded: list[Any] = _strict.decode_lines(data)
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
             decoded = []
         # Fewer than lines: an empty line, which is no event.

@@ -21,6 +21,8 @@ from fedsight.delivery import DRAIN_SEC, Delivery
 from fedsight.emitters import Emitter, as_emitters, emitters_from_environment
 from fedsight.errors import RunFinished, UsageError
 from fedsight.events import (
+    CLIENT_HAPPENINGS,
+    LOG_LEVELS,
     MAX_LINE_BYTES,
     ROUND_NUMBERS,
     SERVER_NUMBERS,
@@ -29,8 +31,12 @@ from fedsight.events import (
     UPDATE_TEXTS,
     Checkpoint,
     ClientEvent,
+    ClientHappening,
+    ClientInfo,
     ClientUpdate,
     Event,
+    Log,
+    LogLevel,
     Metric,
     Role,
     RoundEnd,
@@ -348,25 +354,59 @@ class Run:
 
     def log_dropout(self, round: int, client_id: str | int, reason: str | None = None) -> None:
         """A client left in the midst of a round."""
-        self._log_client_event("dropout", round, client_id, reason)
+        self.log_client_event("dropout", client_id, round_of(round), reason)
 
     def log_comm_failure(self, round: int, client_id: str | int, reason: str | None = None) -> None:
         """A client could not be reached, or its answer did not arrive."""
-        self._log_client_event("comm_failure", round, client_id, reason)
+        self.log_client_event("comm_failure", client_id, round_of(round), reason)
 
-    def _log_client_event(self, event: Any, round_: int, client_id: str | int, reason: str | None) -> None:
-        client_id = self._name_of(client_id_of(client_id))
-        if self.client_id is not None:
-            self._only_for_itself(client_id)
+    def log_client_event(
+        self, event: ClientHappening, client_id: str | int, round: int | None = None, reason: str | None = None
+    ) -> None:
+        """Something happened to a client's taking part: "dropout", "comm_failure", "joined" or "left".
+
+        round: None where it belongs to none.
+        """
+        if event not in CLIENT_HAPPENINGS:
+            raise UsageError("event", f"event must be one of {', '.join(CLIENT_HAPPENINGS)}, not {event!r}.")
         self._record(
             ClientEvent(
                 ts=time.time(),
                 event=event,
-                client_id=client_id,
-                round=round_of(round_),
+                client_id=self._client(client_id),
+                round=None if round is None else round_of(round),
                 reason=None if reason is None else text_of(reason),
             )
         )
+
+    def log_client_info(
+        self,
+        client_id: str | int,
+        *,
+        params: Mapping[str, Any] | None = None,
+        tags: Mapping[str, Any] | None = None,
+        ts: float | None = None,
+    ) -> None:
+        """What is known of a client apart from rounds: the parameters it trains with, and tags.
+
+        What was said before stands in the journal; MLflow keeps a parameter's first value. ts: when
+        it was said, UTC epoch seconds; None: now.
+        """
+        self._record(
+            ClientInfo(
+                ts=time.time() if ts is None else ts,
+                client_id=self._client(client_id),
+                params=mapping_of(params, "params"),
+                tags={str(key): text_of(value) for key, value in (tags or {}).items()} or None,
+            )
+        )
+
+    def _client(self, client_id: str | int) -> str:
+        """A client's id as it is recorded. Raises `UsageError` where a site speaks of another one."""
+        name = self._name_of(client_id_of(client_id))
+        if self.client_id is not None:
+            self._only_for_itself(name)
+        return name
 
     def log_checkpoint(self, round: int, path: str | Path, **metadata: Any) -> None:
         """A model file was written. Its SHA-256 is computed in the background and recorded after it."""
@@ -398,21 +438,82 @@ class Run:
         known, more, extra = sort_fields(metadata, SERVER_NUMBERS, SERVER_TEXTS)
         self._record(ServerInfo(ts=time.time(), metrics=more, extra=extra, **known))
 
-    def log_metric(self, key: str, value: Any, step: int | None = None) -> None:
+    def log_metric(
+        self,
+        key: str,
+        value: Any,
+        step: int | None = None,
+        *,
+        client_id: str | int | None = None,
+        ts: float | None = None,
+        extra: Mapping[str, Any] | None = None,
+    ) -> None:
         """One point of a curve against steps, finer than rounds.
+
+        client_id: whose curve it is, where the server tells of a client's. ts: when it was measured, by
+        that client's clock, UTC epoch seconds; None: now. extra: whatever is to be kept with it. A point that
+        is told twice, by a site and by the server, with the same key, step, ts and value, is one point.
 
         Raises `UsageError` where `value` is no number.
         """
         number = number_of(value)
         if number is None:
             raise UsageError("value", f"log_metric({key!r}) needs a number, not {value!r}.")
-        step = None if step is None else round_of(step, "step")
-        self._record(Metric(ts=time.time(), key=str(key), value=float(number), step=step, client_id=self.client_id))
+        self._record(
+            Metric(
+                ts=time.time() if ts is None else ts,
+                key=str(key),
+                value=float(number),
+                step=None if step is None else round_of(step, "step"),
+                client_id=self.client_id if client_id is None else self._client(client_id),
+                extra=mapping_of(extra, "extra"),
+            )
+        )
 
-    def log_text(self, text: str, round: int | None = None) -> None:
-        """A note, to be read beside the run."""
-        number = None if round is None else round_of(round)
-        self._record(Text(ts=time.time(), text=text_of(text), round=number, client_id=self.client_id))
+    def log_text(
+        self,
+        text: str,
+        round: int | None = None,
+        *,
+        name: str | None = None,
+        client_id: str | int | None = None,
+        ts: float | None = None,
+        extra: Mapping[str, Any] | None = None,
+    ) -> None:
+        """A note, to be read beside the run.
+
+        name: the file that it is kept as in a store of files (MLflow's artifacts). client_id, ts, extra: as of `log_metric`.
+        """
+        self._record(
+            Text(
+                ts=time.time() if ts is None else ts,
+                text=text_of(text),
+                name=None if name is None else str(name),
+                round=None if round is None else round_of(round),
+                client_id=self.client_id if client_id is None else self._client(client_id),
+                extra=mapping_of(extra, "extra"),
+            )
+        )
+
+    def log_event(self, component: str, event: str, message: str, *, level: LogLevel = "info", **extra: Any) -> None:
+        """What a part of the system has to say: it started, gave out a task, failed.
+
+        component: who says it; event: a word for what happened; message: a sentence for people.
+        level: "info", "warning" or "error". extra: whatever is to be kept with it.
+        """
+        if level not in LOG_LEVELS:
+            raise UsageError("level", f"level must be one of {', '.join(LOG_LEVELS)}, not {level!r}.")
+        kept = {name: value for name, value in extra.items() if value is not None}
+        self._record(
+            Log(
+                ts=time.time(),
+                component=str(component),
+                event=str(event),
+                message=text_of(message),
+                level=level,
+                extra=mapping_of(kept, "extra"),
+            )
+        )
 
     # ── what it costs ─────────────────────────────────────────────────────────────────────────
 

@@ -578,6 +578,73 @@ def test_per_site_every_client_has_a_run_below_the_federations(
     assert points["bytes_sent_mb"] == [(0, 3), (1, 3)]
 
 
+def test_per_site_a_clients_params_tags_and_notes_are_its_runs(
+    emitter: Callable[..., MLflowEmitter], store: Store, experiment: str, tmp_path: Path
+) -> None:
+    run = record()
+    run.log_client_info("a", params={"lr": 0.5, "optimizer": {"name": "sgd"}}, tags={"ward": 7})
+    run.log_metric("loss", 0.25, step=3, client_id="a")
+    run.log_client_info("a", params={"lr": 0.1})
+    run.log_text("hello", name="../notes/hello.txt", client_id="a")
+    run.log_text("no name", client_id="a")
+    assert deliver(emitter(layout="per-site", tags={"team": "x"}, experiment_tags={"kind": "pilot"}), logged(run)) == 1
+    site = store.runs(experiment)["a-r1"]
+    assert site.data.params == {"lr": "0.5", "optimizer.name": "sgd"}
+    wanted = {"ward": "7", "team": "x", "job_id": "r1", "run_name": "a-r1"}
+    assert wanted.items() <= site.data.tags.items()
+    assert store.points(site)["loss"] == [(3, 0.25)]
+    assert store.read(site, "notes/hello.txt", tmp_path) == b"hello"
+    assert len(store.files(site, "notes")) == 2
+    assert store.client.get_experiment_by_name(experiment).tags["kind"] == "pilot"
+
+
+def test_in_one_run_a_clients_params_tags_and_notes_bear_its_name(
+    emitter: Callable[..., MLflowEmitter], store: Store, experiment: str
+) -> None:
+    run = record()
+    run.log_client_info("a", params={"lr": 0.5}, tags={"ward": 7})
+    run.log_text("hello", name="notes/hello.txt", client_id="a")
+    deliver(emitter(), logged(run))
+    found = store.run(experiment)
+    assert found.data.params == {"client.a.lr": "0.5"}
+    assert found.data.tags["client.a.ward"] == "7"
+    assert store.files(found) == ["clients/a/notes/hello.txt"]
+
+
+def test_artifacts_of_a_new_experiment_go_where_they_are_told(
+    emitter: Callable[..., MLflowEmitter], store: Store, experiment: str, tmp_path: Path
+) -> None:
+    run = record()
+    run.log_text("hello", name="hello.txt")
+    deliver(emitter(artifact_location=(tmp_path / "kept").as_uri()), logged(run))
+    assert [path.read_text() for path in (tmp_path / "kept").rglob("hello.txt")] == ["hello"]
+    assert store.files(store.run(experiment)) == ["hello.txt"]
+
+
+def test_what_is_logged_within_the_flush_interval_is_sent_together(
+    emitter: Callable[..., MLflowEmitter], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    batches: list[int] = []
+    whole = MLflowEmitter.deliver
+    monkeypatch.setattr(
+        MLflowEmitter, "deliver", lambda to, batch: batches.append(len(batch.lines)) or whole(to, batch)
+    )
+    run = record(emitters=[emitter(flush_interval_sec=60)])
+    wait_until(lambda: bool(batches))
+    for step in range(100):
+        run.log_metric("loss", 1.0, step=step)
+        threading.Event().wait(0.002)
+    assert len(batches) == 1  # the run's start
+    run.finish()
+    assert sum(batches) == 102
+    assert len(batches) <= 4
+
+
+def test_a_flush_interval_that_cant_be_meant_is_refused() -> None:
+    with pytest.raises(UsageError, match="flush_interval_sec must be seconds, at least 0, not -1"):
+        MLflowEmitter(flush_interval_sec=-1)
+
+
 @pytest.mark.parametrize("layout", ["one-run", "per-site"])
 def test_a_sites_own_journal_is_a_run_of_its_own(
     layout: str, emitter: Callable[..., MLflowEmitter], store: Store, experiment: str

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import venv
 from pathlib import Path
@@ -53,3 +54,36 @@ def _install(python: Path, environment: str, packages: list[str]) -> None:
     if done.returncode and not os.environ.get("CI"):
         pytest.skip(f"{environment} can't be installed here: pip install {' '.join(packages)}")
     assert done.returncode == 0, done.stderr
+
+
+def run_in(
+    environment: str,
+    script: Path,
+    *arguments: object,
+    folder: Path | None = None,
+    timeout_sec: float = 240,
+    **variables: str,
+) -> str:
+    """What a script prints, run by an environment's interpreter in `folder`; `variables` are added to its environment.
+
+    What it started ends with it where it takes too long.
+    """
+    own = {key: value for key, value in os.environ.items() if not key.startswith(("FEDSIGHT_", "PYTHON", "COV"))}
+    command = [str(python_of(environment)), str(script), *map(str, arguments)]
+    with subprocess.Popen(
+        command,
+        cwd=folder,
+        env=own | variables,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    ) as process:
+        try:
+            printed, _ = process.communicate(timeout=timeout_sec)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            printed, _ = process.communicate()
+            pytest.fail(f"{script.name} took longer than {timeout_sec} s:\n{printed[-5000:]}")
+    assert process.returncode == 0, printed[-5000:]
+    return printed

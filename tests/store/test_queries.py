@@ -7,7 +7,7 @@ import math
 import pytest
 
 from fedsight.errors import BadQuery, RunNotFound
-from fedsight.events import ClientUpdate, RoundEnd, RunStart, Text
+from fedsight.events import ClientUpdate, Metric, RoundEnd, RunStart, Text
 from fedsight.store import queries
 from fedsight.store.queries.series import thin
 
@@ -186,3 +186,21 @@ def test_many_changes_come_in_parts_that_end_at_a_commit(store, journal):
         since, asked = part.commit, asked + 1
     assert asked == 3
     assert len(seen) == len(set(seen)) == 4500
+
+
+def test_curves_go_by_step_and_the_time_of_measuring_whatever_came_first(store, journal):
+    points = [(2, 3.0, 0.3), (1, 2.0, 0.2), (None, 9.0, 0.9), (1, 1.0, 0.1), (None, 8.0, 0.8)]
+    told = journal().append(*(Metric(ts=ts, key="loss", value=v, step=step, client_id="a") for step, ts, v in points))
+    store.apply([told.receipt()])
+    assert queries.series(store, "run", scope="step", metrics=["loss"], client_id="a").columns == {
+        "step": [1, 1, 2, None, None],
+        "ts": [1.0, 2.0, 3.0, 8.0, 9.0],
+        "value": [0.1, 0.2, 0.3, 0.8, 0.9],
+    }
+
+
+def test_a_point_that_site_and_server_both_tell_of_is_one(store, journal):
+    point = Metric(ts=1.0, key="loss", value=0.5, step=1, client_id="a")
+    server, site = journal().append(point), journal(role="client", client_id="a").append(point)
+    store.apply([server.receipt(), site.receipt()])
+    assert queries.series(store, "run", scope="step", metrics=["loss"], client_id="a").columns["value"] == [0.5]

@@ -19,6 +19,12 @@ suite('events in words', () => {
     expect(describe(event({ kind: 'run_start', client_id: 'lagos', data: { resumed: true } })).what).toBe('Site is back')
   })
 
+  it('shows what a client trains with', () => {
+    const info = event({ kind: 'client_info', client_id: 'lagos', data: { params: { lr: 0.5 }, tags: { ward: 'north' } } })
+    expect(describe(info)).toEqual({ what: 'Client', detail: 'lr 0.5, ward north', tone: 'grey' })
+    expect(groupOf(info)).toBe('Sites')
+  })
+
   it('puts what sites do one after the other into one line', () => {
     const end = { kind: 'run_end', data: { status: 'finished' } }
     const lines = linesOf([event(end), ...['lagos', 'cairo'].map((client_id) => event({ ...end, client_id })), event({ message: 'hello' }), event({ ...end, client_id: 'oslo' })])

@@ -73,7 +73,10 @@ class Batch(msgspec.Struct):
 
 
 class Destination(Protocol):
-    """A product to deliver to. All calls come from one thread; each may raise, and is then called again."""
+    """A product to deliver to. All calls come from one thread; each may raise, and is then called again.
+
+    An attribute `pace_sec`, where there is one, is how long lines are gathered before they are delivered.
+    """
 
     @property
     def name(self) -> str:

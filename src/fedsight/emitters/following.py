@@ -51,6 +51,7 @@ class Following:
         self._wake = threading.Event()
         self._hurry = threading.Event()
         self._complete = threading.Event()
+        self._pace_sec: float = getattr(destination, "pace_sec", 0.0)
         self._deliverer = Deliverer(destination, self._hurry, self._wake)
         self._trouble = self._deliverer.trouble
         self._pid = os.getpid()
@@ -196,7 +197,7 @@ class Following:
                     # Lines of a burst are delivered together.
                     wait_sec = _SHORTEST_WAIT_SEC
                     if not self._hurry.is_set() and num_bytes < Track.BLOCK_BYTES // 4:
-                        self._wake.wait(wait_sec)
+                        self._wake.wait(max(wait_sec, self._pace_sec))
         finally:
             with _in_use_lock:
                 _in_use.discard(key)

@@ -16,6 +16,7 @@ const BY_KIND: Record<string, Group> = {
   run_start: 'Run',
   run_end: 'Run',
   server: 'Run',
+  client_info: 'Sites',
 }
 
 /** Starts and ends of rounds are not kept: they are many, and the charts tell them better. */
@@ -86,6 +87,8 @@ const CLIENT_EVENTS: Record<string, { what: string; tone: Tone }> = {
 
 const text = (value: unknown): string => (typeof value === 'string' ? value : '')
 
+const asMap = (value: unknown): Record<string, unknown> => (typeof value === 'object' && value !== null ? (value as Record<string, unknown>) : {})
+
 export function describe(event: FedEvent): { what: string; detail: string; tone: Tone } {
   const data = event.data ?? {}
   const message = event.message ?? ''
@@ -100,6 +103,10 @@ export function describe(event: FedEvent): { what: string; detail: string; tone:
     }
     case 'text':
       return { what: 'Note', detail: message, tone: 'purple' }
+    case 'client_info': {
+      const told = { ...asMap(data['params']), ...asMap(data['tags']) }
+      return { what: 'Client', detail: Object.entries(told).map(([name, value]) => `${name} ${text(value) || JSON.stringify(value)}`).join(', '), tone: 'grey' }
+    }
     case 'log': {
       const level = text(data['level'])
       const tone: Tone = level === 'error' ? 'vermillion' : level === 'warning' ? 'orange' : 'grey'

@@ -33,7 +33,8 @@ class Upload(msgspec.Struct):
     """A file to upload (with a description beside it), or the text of a note.
 
     folder, name: where it goes among the artifacts. sha256: as recorded when the file was logged,
-    where that is known. is_description: only the description is to be written (anew).
+    where that is known. is_description: only the description is to be written (anew). run_id: of the MLflow run
+    that it belongs to; None: the main one.
     """
 
     folder: str
@@ -47,10 +48,11 @@ class Upload(msgspec.Struct):
     metadata: dict[str, Any] | None = None
     uploaded_sha256: str | None = None
     is_description: bool = False
+    run_id: str | None = None
 
 
 class Uploads:
-    """Uploads to one MLflow run, in order.
+    """Uploads to an MLflow run, and single notes to others, in order.
 
     registered_model: each model file becomes a version of this registered model, too.
     """
@@ -65,7 +67,7 @@ class Uploads:
         self._stopped = False
         self._hashes: dict[tuple[str | None, int | None], str] = {}
         self._taken: dict[str, str] = {}
-        self._repository: Any = None
+        self._repositories: dict[str, Any] = {}
         self.num_refused = 0
         self.last_error: BaseException | None = None
 
@@ -151,7 +153,7 @@ class Uploads:
 
     def _upload(self, upload: Upload) -> None:
         if upload.text is not None:
-            self._upload_text(upload.text, upload.folder, upload.name)
+            self._upload_text(upload.text, upload.folder, upload.name, upload.run_id)
             return
         assert upload.path is not None
         if not upload.is_description:
@@ -167,17 +169,18 @@ class Uploads:
         if self._model is not None and not upload.is_description:
             self._register(self._model, upload)
 
-    def _upload_text(self, text: str, folder: str, name: str) -> None:
+    def _upload_text(self, text: str, folder: str, name: str, run_id: str | None = None) -> None:
         with tempfile.TemporaryDirectory() as scratch:
             file = Path(scratch) / name
             file.write_text(text, encoding="utf-8")
-            self._artifacts().log_artifact(str(file), folder)
+            self._artifacts(run_id).log_artifact(str(file), folder or None)
 
-    def _artifacts(self) -> Any:
-        """Where the run's artifacts are. Older clients ask the process's own tracking URI for it, which is the user's."""
-        if self._repository is None:
-            self._repository = self._tracking.artifact_repository(self._run_id)
-        return self._repository
+    def _artifacts(self, run_id: str | None = None) -> Any:
+        """Where a run's artifacts are. Older clients ask the process's own tracking URI for it, which is the user's."""
+        run_id = run_id or self._run_id
+        if run_id not in self._repositories:
+            self._repositories[run_id] = self._tracking.artifact_repository(run_id)
+        return self._repositories[run_id]
 
     def _register(self, model: str, upload: Upload) -> None:
         """Make the file a version of the registered model, unless it is one."""

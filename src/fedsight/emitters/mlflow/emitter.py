@@ -17,7 +17,7 @@ import msgspec
 from fedsight.emitters.destination import Batch, RunInfo
 from fedsight.emitters.mlflow.checkpoints import Upload, Uploads
 from fedsight.emitters.mlflow.outgoing import Choices, Outgoing, Sent
-from fedsight.emitters.mlflow.runs import Layout, Runs
+from fedsight.emitters.mlflow.runs import Layout, Plan, Runs
 from fedsight.emitters.mlflow.tracking import Refusal, Tracking, without_secrets
 from fedsight.errors import UsageError
 from fedsight.events import RunStatus
@@ -40,7 +40,9 @@ class MLflowEmitter:
     log_per_client, log_system: each client's figures, and those of its machine. log_geo: where
     clients and server are, as tags. mlflow_system_metrics: have MLflow measure this machine, too,
     each system_metrics_sampling_interval seconds (default: MLflow's 10).
-    layout: "one-run", or "per-site" for a run per client below one with the global figures.
+    layout: "one-run", or "per-site" for a run per client below one with the global figures (tags then stand on each).
+    experiment_tags, artifact_location (a URI): of an experiment that is created.
+    flush_interval_sec: gather what is logged for so long before it is sent; default, next to nothing.
     registered_model: each checkpoint becomes a version of this registered model, too.
 
     Without resume_run_id, a run that is active in MLflow (`mlflow.start_run()`) when this object is
@@ -70,6 +72,9 @@ class MLflowEmitter:
         system_metrics_sampling_interval: float | None = None,
         layout: Layout = "one-run",
         registered_model: str | None = None,
+        experiment_tags: Mapping[str, Any] | None = None,
+        artifact_location: str | None = None,
+        flush_interval_sec: float = 0.0,
     ) -> None:
         if not isinstance(experiment, str) or not experiment or "://" in experiment:
             raise UsageError(
@@ -82,14 +87,24 @@ class MLflowEmitter:
                 "system_metrics_sampling_interval",
                 f"system_metrics_sampling_interval must be seconds, more than 0, not {system_metrics_sampling_interval!r}.",
             )
+        if not flush_interval_sec >= 0:
+            raise UsageError(
+                "flush_interval_sec", f"flush_interval_sec must be seconds, at least 0, not {flush_interval_sec!r}."
+            )
         self.experiment = experiment
         self.run_name = run_name
+        self.pace_sec = flush_interval_sec
+        texts = {str(key): str(value) for key, value in (tags or {}).items()}
         self._choices = Choices(
+            layout=layout, log_system=log_system, log_per_client=log_per_client, log_geo=log_geo, tags=texts
+        )
+        self._plan = Plan(
+            experiment=experiment,
             layout=layout,
-            log_system=log_system,
-            log_per_client=log_per_client,
-            log_geo=log_geo,
-            tags={str(key): str(value) for key, value in (tags or {}).items()},
+            run_name=run_name,
+            artifact_location=artifact_location,
+            experiment_tags={str(key): str(value) for key, value in (experiment_tags or {}).items()},
+            site_tags=texts,
         )
         self.registered_model = registered_model
         self._monitor_interval_sec = system_metrics_sampling_interval
@@ -123,7 +138,7 @@ class MLflowEmitter:
         """Find or make the MLflow run. Raises what keeps MLflow from it; `MissingExtra` where it isn't installed."""
         saved = saved or {}
         self._tracking = Tracking(self.tracking_uri)
-        self._runs = Runs(self._tracking, run, self.experiment, self._choices.layout, self.run_name)
+        self._runs = Runs(self._tracking, run, self._plan)
         self._runs.open(self.resume_run_id, saved.get("mlflow_run_id"), is_adopted=self._adopted)
         self._ended_at = None
         self._sent = Sent(unhashed=[(number, path) for number, path in saved.get("unhashed", [])])
@@ -145,8 +160,9 @@ class MLflowEmitter:
         for line in batch.lines:
             outgoing.take(line)
         num_refused = self._send(outgoing)
-        for offset, upload in outgoing.uploads:
+        for site, offset, upload in outgoing.uploads:
             if (batch.journal, offset) not in self._begun_uploads:  # else the batch comes again
+                upload.run_id = None if site is None else self._runs.site_id(site)
                 self._begun_uploads.add((batch.journal, offset))
                 self._uploads.add(upload)
         for upload in outgoing.confirmations:
@@ -197,6 +213,8 @@ class MLflowEmitter:
             "run_name": self.run_name,
             "resume_run_id": self.resume_run_id,
             "registered_model": self.registered_model,
+            "experiment_tags": self._plan.experiment_tags or None,
+            "artifact_location": self._plan.artifact_location,
             "tags": self._choices.tags or None,
             "layout": self._choices.layout if self._choices.layout != "one-run" else None,
             "log_per_client": None if self._choices.log_per_client else False,
@@ -212,16 +230,19 @@ class MLflowEmitter:
         assert self._runs is not None
         assert self._tracking is not None
         refused: list[Refusal] = []
-        for params in outgoing.params:
-            refused += self._tracking.log(self._runs.main_id, params=params)
+        for site, params in outgoing.params:
+            refused += self._tracking.log(self._run_of(site), params=params)
         for site in {**outgoing.tags, **outgoing.points}:
-            run_id = self._runs.main_id if site is None else self._runs.site_id(site)
-            refused += self._tracking.log(run_id, outgoing.points[site], outgoing.tags[site])
+            refused += self._tracking.log(self._run_of(site), outgoing.points[site], outgoing.tags[site])
         for each in refused:
             if each.what not in self._refused:
                 self._refused.add(each.what)
                 logger.warning("fedsight: MLflow refused the %s, which is left out: %s", each.what, each.why)
         return len(refused)
+
+    def _run_of(self, site: str | None) -> str:
+        assert self._runs is not None
+        return self._runs.main_id if site is None else self._runs.site_id(site)
 
     # ── MLflow's own measurements of this machine ─────────────────────────────────────────────
 

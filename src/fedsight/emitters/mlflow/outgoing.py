@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 from collections import defaultdict
 from collections.abc import Mapping
+from pathlib import PurePosixPath
+from typing import Any
 
 import msgspec
 
@@ -15,6 +17,7 @@ from fedsight.emitters.mlflow.points import (
     Point,
     algorithm_values,
     client_values,
+    flattened,
     milliseconds,
     params_of,
     place_tags,
@@ -25,6 +28,7 @@ from fedsight.emitters.mlflow.runs import Layout
 from fedsight.events import (
     Checkpoint,
     ClientEvent,
+    ClientInfo,
     ClientUpdate,
     Metric,
     RoundEnd,
@@ -61,17 +65,17 @@ class Sent(msgspec.Struct):
 
 
 class Outgoing:
-    """Takes a batch's lines in. `points` and `tags` are by site, None being the main run.
+    """Takes a batch's lines in. `points`, `tags` and `params` are by site, None being the main run.
 
-    `uploads` are by the offset of their line; `confirmations` are of checkpoints that came before.
+    `uploads` are by the site and the offset of their line; `confirmations` are of checkpoints that came before.
     sent: what earlier batches sent; it is left as it is until `commit`.
     """
 
     def __init__(self, choices: Choices, batch: Batch, sent: Sent) -> None:
         self.points: dict[str | None, list[Point]] = defaultdict(list)
         self.tags: dict[str | None, dict[str, str]] = defaultdict(dict)
-        self.params: list[dict[str, str]] = []
-        self.uploads: list[tuple[int, Upload]] = []
+        self.params: list[tuple[str | None, dict[str, str]]] = []
+        self.uploads: list[tuple[str | None, int, Upload]] = []
         self.confirmations: list[Upload] = []
         self.ended_at: float | None = None
         self._choices = choices
@@ -95,6 +99,10 @@ class Outgoing:
             self._point(site, prefix + event.key, event.value, event.ts, event.step)
         elif isinstance(event, ClientEvent):
             self._take_client_event(event)
+        elif isinstance(event, ClientInfo):
+            self._take_client_info(event)
+        elif isinstance(event, Text):
+            self._take_text(event, line.offset)
         elif isinstance(event, RoundEnd):
             for name, value in algorithm_values(event.algorithm_metadata or {}):
                 self._point(_MAIN, name, value, event.ts, event.round)
@@ -122,24 +130,40 @@ class Outgoing:
             return
         if event.sha256 is None and event.size_bytes is not None:
             self._unhashed.append(key)
-        self.uploads.append((offset, upload))
+        self.uploads.append((_MAIN, offset, upload))
         self._num_checkpoints += 1
         self._point(_MAIN, "event/checkpoint", self._num_checkpoints, event.ts, event.round)
 
     def _take_about_run(self, line: Line) -> None:
         event = line.event
         if isinstance(event, RunStart):
-            self.params.append(params_of(event))  # one a start: of a param that changed, MLflow keeps the first
+            # One a start: of a param that changed, MLflow keeps the first.
+            self.params.append((_MAIN, params_of(event)))
             self._tags(_MAIN, {**(event.tags or {}), **self._choices.tags})
         elif isinstance(event, ServerInfo):
             self._tags(_MAIN, server_tags(event, with_place=self._choices.log_geo))
-        elif isinstance(event, Text):
-            when = time.strftime("%Y%m%d-%H%M%S", time.gmtime(event.ts))
-            self.uploads.append((line.offset, Upload("notes", f"{when}-{line.offset}.txt", text=event.text)))
         elif isinstance(event, RunEnd):
             self.ended_at = event.ts
             if event.error is not None:
                 self._tags(_MAIN, {"fedsight/error": event.error})
+
+    def _take_client_info(self, event: ClientInfo) -> None:
+        site, prefix = self._place_of(event.client_id)
+        if event.params:
+            # One by one as they came: a param that was said before with another value keeps no other one back.
+            self.params.append((site, {f"{prefix}{key}": _text(value) for key, value in flattened(event.params)}))
+        self._tags(site, {f"{prefix}{key}": value for key, value in (event.tags or {}).items()})
+
+    def _take_text(self, event: Text, offset: int) -> None:
+        site, folders = _MAIN, []
+        if event.client_id is not None:
+            site, prefix = self._place_of(event.client_id)
+            folders = ["clients", event.client_id] if prefix else []
+        parts = [] if event.name is None else _inside(event.name)
+        if not parts:
+            when = time.strftime("%Y%m%d-%H%M%S", time.gmtime(event.ts))
+            folders, parts = ["notes"], [f"{when}-{offset}.txt"]
+        self.uploads.append((site, offset, Upload("/".join([*folders, *parts[:-1]]), parts[-1], text=event.text)))
 
     def _place_of(self, client_id: str, group: str = "client") -> tuple[str | None, str]:
         """The MLflow run and the prefix of a client's figures."""
@@ -222,3 +246,12 @@ class Outgoing:
     def _keep_full_name(self, site: str | None, name: str) -> None:
         if len(name) > 30 and (tag := full_name_tag(name)) is not None:
             self.tags[site][tag[0]] = tag[1]
+
+
+def _inside(name: str) -> list[str]:
+    """The parts of a file's name, none of which leads out of the run's folder."""
+    return [part for part in PurePosixPath(name).parts if part not in ("/", "..", ".")]
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else str(value)

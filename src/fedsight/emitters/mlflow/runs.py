@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Literal
 
+import msgspec
+
 from fedsight.emitters.destination import RunInfo
 from fedsight.emitters.mlflow.points import LONGEST_TAG, cut, milliseconds
 from fedsight.emitters.mlflow.tracking import Tracking
@@ -27,15 +29,30 @@ _PARENT = "mlflow.parentRunId"
 _STATUS = {"finished": "FINISHED", "failed": "FAILED", "killed": "KILLED"}
 
 
+class Plan(msgspec.Struct, frozen=True):
+    """What the user wants of MLflow's experiment and runs.
+
+    artifact_location (a URI), experiment_tags: of an experiment that is made. site_tags: of each site's run in the
+    per-site layout.
+    """
+
+    experiment: str
+    layout: Layout
+    run_name: str | None = None
+    artifact_location: str | None = None
+    experiment_tags: dict[str, str] = {}
+    site_tags: dict[str, str] = {}
+
+
 class Runs:
     """Finds, makes and ends the MLflow runs of `run`."""
 
-    def __init__(self, tracking: Tracking, run: RunInfo, experiment: str, layout: Layout, run_name: str | None) -> None:
+    def __init__(self, tracking: Tracking, run: RunInfo, plan: Plan) -> None:
         self._tracking = tracking
         self._run = run
-        self._experiment = experiment
-        self._layout = layout
-        self._run_name = run_name
+        self._plan = plan
+        self._layout = plan.layout
+        self._run_name = plan.run_name
         self._is_users = False
         self._is_new = False
         self._sites: dict[str, str] | None = None
@@ -50,7 +67,10 @@ class Runs:
         if resume_run_id is not None:
             found: Run | None = self._tracking.active_run(resume_run_id)
         else:
-            self._experiment_id = self._tracking.experiment_id(self._experiment)
+            plan = self._plan
+            self._experiment_id = self._tracking.experiment_id(
+                plan.experiment, plan.artifact_location, plan.experiment_tags
+            )
             found = self._saved(saved_run_id) if saved_run_id is not None else self._with_our_tags()
         if found is None:
             self.main_id = self._create(self._main_name(), self._main_tags())
@@ -137,8 +157,12 @@ class Runs:
         sites = self._known_sites()
         if client_id not in sites:
             self._tracking.reach()
-            tags = self._main_tags() | {CLIENT_ID: cut(client_id, LONGEST_TAG), _PARENT: self.main_id}
-            sites[client_id] = self._create(self._site_name(client_id), tags)
+            name = self._site_name(client_id)
+            tags = {key: cut(value, LONGEST_TAG) for key, value in self._plan.site_tags.items()}
+            # NVFLARE's receiver has these two, too: people's searches find ours.
+            tags |= {"job_id": self._run.run_id, "run_name": name}
+            tags |= self._main_tags() | {CLIENT_ID: cut(client_id, LONGEST_TAG), _PARENT: self.main_id}
+            sites[client_id] = self._create(name, tags)
         return sites[client_id]
 
     def _known_sites(self) -> dict[str, str]:

@@ -105,14 +105,19 @@ class Tracking:
 
     # ── experiments and runs ──────────────────────────────────────────────────────────────────
 
-    def experiment_id(self, name: str) -> str:
-        """The id of the experiment, which is created where there is none of that name."""
+    def experiment_id(
+        self, name: str, artifact_location: str | None = None, tags: Mapping[str, str] | None = None
+    ) -> str:
+        """The id of the experiment, which is created where there is none of that name; the rest is for a new one.
+
+        artifact_location: a URI; None: where the store puts them.
+        """
         from mlflow.exceptions import MlflowException
 
         found = self.client.get_experiment_by_name(name)
         if found is None:
             try:
-                return str(self.client.create_experiment(name))
+                return str(self.client.create_experiment(name, artifact_location, dict(tags or {})))
             except MlflowException as error:
                 if error.error_code != "RESOURCE_ALREADY_EXISTS":
                     raise

@@ -77,10 +77,12 @@ def _band(view: Snapshot, run: RunKey, metric: str, within: str) -> dict[str, li
 
 
 def _steps(view: Snapshot, run: RunKey, key: str, client_id: str | None, within: str) -> dict[str, list[Any]]:
+    """By step, then by the time at which each was measured. One that the site and the server both told of is one."""
     check_name("metric", key, view.metric_names(run, "step"))
     return view.columns(
         f"SELECT step, ts, value FROM samples WHERE run_no = {run.run_no} AND key = ? AND node IS NULL "
-        f"AND client_id IS NOT DISTINCT FROM ?{within} ORDER BY step NULLS LAST, journal, position",
+        f"AND client_id IS NOT DISTINCT FROM ?{within} GROUP BY step, ts, value "
+        "ORDER BY step NULLS LAST, ts, min(journal), min(position)",
         [key, client_id],
     )
 
