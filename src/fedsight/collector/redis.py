@@ -105,14 +105,19 @@ class RedisLink:
             try:
                 async with self._client.pubsub() as subscription:
                     await subscription.subscribe(channel)
+                    is_asked = False
                     while True:
                         message = await subscription.get_message(ignore_subscribe_messages=True, timeout=PING_SEC)
-                        wait_sec = 0.0
                         if message is None:
-                            # Also tells a connection that is open and dead from a quiet one.
+                            # A ping tells a connection that is open and dead from a quiet one: its answer is a message.
+                            if is_asked:
+                                raise asyncio.TimeoutError(f"no answer to a ping within {PING_SEC:g} s")
                             await subscription.ping()
-                            self._is_there()
-                        elif isinstance(message.get("data"), bytes):
+                            is_asked = True
+                            continue
+                        wait_sec, is_asked = 0.0, False
+                        self._is_there()
+                        if message["type"] == "message" and isinstance(message["data"], bytes):
                             heard(message["data"])
             except (RedisError, OSError, asyncio.TimeoutError) as error:
                 self._is_gone(error)
