@@ -8,8 +8,11 @@ from pathlib import Path
 
 import httpx
 import pytest
+from websockets.exceptions import ConnectionClosed
+from websockets.sync.client import connect
 
 from collector.harness import Collector, a_run, header, lines, until
+from fedsight.collector.revocation import CHECK_SEC
 from fedsight.events import Sample
 
 READS = [
@@ -127,6 +130,28 @@ def test_a_revoked_token_opens_nothing_any_more(guarded: Collector) -> None:
     assert guarded.http.get("/api/v1/runs", headers=bearer(token)).status_code == 200
     guarded.tokens.revoke(grant.id)
     assert guarded.http.get("/api/v1/runs", headers=bearer(token)).status_code == 401
+
+
+def test_streams_end_when_the_token_that_opened_them_is_taken_away(guarded: Collector) -> None:
+    token, grant = guarded.tokens.create("viewer")
+    tickets = [guarded.http.post("/api/v1/ticket", headers=bearer(token)).json()["ticket"] for _ in range(2)]
+    address = guarded.url.replace("http", "ws") + "/ws/metrics"
+    with (
+        connect(f"{address}?streams=fl_training", additional_headers=bearer(token)) as by_token,
+        connect(f"{address}?ticket={tickets[0]}") as by_ticket,
+        guarded.http.stream("GET", "/api/v1/stream", headers=bearer(token)) as events,
+    ):
+        guarded.tokens.revoke(grant.id)
+        time.sleep(CHECK_SEC)
+        guarded.post("j2", 0, a_run("j2", "r2"))
+        for socket in (by_token, by_ticket):
+            with pytest.raises(ConnectionClosed) as closed:
+                told = [socket.recv(timeout=20) for _ in range(100)]
+                raise AssertionError(told)
+            assert closed.value.rcvd is not None
+            assert closed.value.rcvd.code == 1008
+        assert "r2" not in events.read().decode()  # and it ends
+    assert guarded.http.get("/api/v1/stream", params={"ticket": tickets[1]}).status_code == 401
 
 
 def test_a_ticket_is_for_those_who_may_read(guarded: Collector) -> None:

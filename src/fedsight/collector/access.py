@@ -101,6 +101,12 @@ class Tokens:
             return None
         return grant
 
+    def knows(self, grant: Grant) -> bool:
+        """Whether a grant that was found earlier still stands. Raises `UsageError`."""
+        with self._lock:
+            self._refresh()
+            return self._grants.get(grant.id) == grant
+
     def create(
         self, role: TokenRole, *, name: str | None = None, run: str | None = None, client: str | None = None
     ) -> tuple[str, Grant]:
@@ -245,15 +251,24 @@ class Access:
         if who.origin is not None and who.origin not in allowed and who.origin.partition("://")[2] != who.host:
             raise Denied(403, "forbidden_origin", f"A page of {who.origin!r} may not open a stream here.")
 
-    def reader(self, who: Caller) -> None:
-        """Check that the caller may read.
+    def reader(self, who: Caller) -> Grant | None:
+        """The grant of a caller who wants to read; None where reads are open to it.
 
         Raises `Denied`.
         """
         if self.open_reads and self.on_loopback and not who.forwarded and who.peer and is_loopback(who.peer):
-            return
-        if not self.login(who.bearer or who.cookie).may_read():
+            return None
+        grant = self.login(who.bearer or who.cookie)
+        if not grant.may_read():
             raise Denied(403, "forbidden", "This token may only ship journals; reading needs the role viewer or admin.")
+        return grant
+
+    def is_good(self, grant: Grant) -> bool:
+        """Whether the token of a grant was not taken away since."""
+        try:
+            return self.tokens is not None and self.tokens.knows(grant)
+        except UsageError:
+            return False
 
     def writer(self, who: Caller) -> Grant:
         """The grant of a caller who wants to write. Cookies don't count: a foreign page could use them.
