@@ -13,6 +13,7 @@ from typing import Any
 import uvicorn
 
 from fedsight.collector.app import FrontDoor, create_app
+from fedsight.collector.http_limits import LimitedHttp
 from fedsight.collector.lock import FolderLock
 from fedsight.collector.settings import Settings
 from fedsight.collector.tls import Tls
@@ -99,6 +100,7 @@ class _Server(uvicorn.Server):
                 server_header=False,
                 # The peer's address decides about access: no header may change it.
                 proxy_headers=False,
+                http=LimitedHttp,
                 ws="websockets-sansio",
                 ws_max_size=1 << 16,
                 # Packing each message for each reader costs more than the bytes it saves, and 250 KB a reader.
