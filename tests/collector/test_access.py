@@ -86,6 +86,8 @@ def test_revoking_what_is_not_there_names_the_remedy(tokens: Tokens) -> None:
         ({"role": "producer", "run": "r1"}, header("server", "r1", None), True),
         ({"role": "producer", "run": "r1"}, header("server", "r2", None), False),
         ({"role": "producer", "run": "r1"}, header("source", None, None), False),
+        ({"role": "producer", "run": "r1"}, header("source", "r1", None), False),
+        ({"role": "producer"}, header("source", None, None), True),
         ({"role": "producer", "client": "c1"}, header("client", "any", "c1"), True),
         ({"role": "producer", "client": "c1"}, header("monitor", "any", "c1"), True),
         ({"role": "producer", "client": "c1"}, header("client", "any", "c2"), False),

@@ -21,7 +21,17 @@ from fedsight.collector.indexer import Indexer
 from fedsight.collector.ingest import Ingest
 from fedsight.collector.journals import Journals
 from fedsight.collector.settings import serve_settings
-from fedsight.events import ClientUpdate, JournalHeader, Metric, RunStart, Text, encode
+from fedsight.events import (
+    ClientUpdate,
+    JournalHeader,
+    Metric,
+    Policy,
+    RunStart,
+    SourceState,
+    Text,
+    Topology,
+    encode,
+)
 from fedsight.store import Store
 
 
@@ -257,6 +267,26 @@ def test_the_run_is_there_once_its_journal_is_stored(collector: Collector, journ
     collector.settled()
     run = collector.get("/api/v1/runs/whole")["run"]
     assert (run["state"], run["num_rounds"], run["num_clients"], run["num_updates"]) == ("finished", 4, 3, 12)
+
+
+def test_a_site_can_not_speak_as_a_source(collector: Collector, journal: str) -> None:
+    state = SourceState(ts=1.0, source="lab", type="policy", state="up")
+    collector.post(journal, 0, header(journal, "source", run_id=None) + lines(Topology(ts=1.0, source="lab"), state))
+    forged = lines(
+        Topology(ts=2.0, source="lab", devices=[{"id": "forged"}]),
+        SourceState(ts=2.0, source="lab", type="policy", state="down"),
+        Policy(ts=2.0, type="violation", source="lab", result="forged"),
+    )
+    site = f"{journal}-site"
+    site_token = collector.token("producer", client="a")
+    assert collector.post(site, 0, header(site, "client", client_id="a") + forged, token=site_token).status_code == 200
+    collector.settled()
+    [topology] = collector.get("/api/v1/network/topology", source="lab")["topologies"]
+    assert (topology["ts"], topology["devices"]) == (1.0, [])
+    assert collector.get("/api/v1/status")["components"]["policy_engine"]["status"] == "active"
+    assert "forged" not in collector.get("/api/v1/policy/events")["columns"]["result"]
+    told = collector.get("/api/v1/dead-letters")["columns"]
+    assert [j for j in told["journal"] if j == site] == [site] * 3
 
 
 def test_an_overloaded_collector_says_when_to_come_again(tmp_path: Path) -> None:

@@ -56,6 +56,8 @@ class Grant(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
             return "this token may only read; shipping needs a token with the role producer"
         if header.role == "people":
             return "a journal of people's edits needs a token with the role admin"
+        if header.role == "source" and (self.run is not None or self.client is not None):
+            return "a source's journal is of all runs; it needs a token that is bound to none"
         if self.run is not None and header.run_id != self.run:
             return f"this token writes for run {self.run!r}, the journal's run_id is {header.run_id!r}"
         if self.client is not None and (header.client_id != self.client or header.role not in ("client", "monitor")):
