@@ -269,6 +269,12 @@ def test_the_run_is_there_once_its_journal_is_stored(collector: Collector, journ
     assert (run["state"], run["num_rounds"], run["num_clients"], run["num_updates"]) == ("finished", 4, 3, 12)
 
 
+def test_a_run_start_that_is_spelt_in_escapes_is_refused_all_the_same(collector: Collector, journal: str) -> None:
+    spelt = run_start("another").replace(b"run_start", b"run\\u005fstart")
+    answer = collector.post(journal, 0, header(journal) + spelt)
+    assert (answer.status_code, answer.json()["error"]["code"]) == (403, "foreign_line")
+
+
 def test_a_site_can_not_speak_as_a_source(collector: Collector, journal: str) -> None:
     state = SourceState(ts=1.0, source="lab", type="policy", state="up")
     collector.post(journal, 0, header(journal, "source", run_id=None) + lines(Topology(ts=1.0, source="lab"), state))

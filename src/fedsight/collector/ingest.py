@@ -106,7 +106,10 @@ class Ingest:
             await self._check_start(journal, offset)
             header = await self._in_thread(partial(self._first_header, journal, body, encoding))
             _authorize(grant, header)
-            copy = self._journals.get_or_new(journal, header)
+            try:
+                copy = self._journals.get_or_new(journal, header)
+            except OSError as error:
+                raise _unwritable(error) from error
         else:
             _authorize(grant, copy.header)
         async with copy.lock:
@@ -221,12 +224,16 @@ class Ingest:
             copy.append(data)
         except OSError as error:
             logger.exception("could not append to %s", copy.newest)
-            raise Refused(
-                503,
-                f"The collector could not write the journal ({error.strerror}); send this again later.",
-                headers={"retry-after": "5"},
-            ) from error
+            raise _unwritable(error) from error
         return kept
+
+
+def _unwritable(error: OSError) -> Refused:
+    return Refused(
+        503,
+        f"The collector could not write the journal ({error.strerror}); send this again later.",
+        headers={"retry-after": "5"},
+    )
 
 
 def check_id(journal: str) -> None:
@@ -242,7 +249,8 @@ def check_lines(block: Block, header: JournalHeader) -> None:
 
     Raises `Refused` (403) naming the first line that is not.
     """
-    if b'"run_start"' in block.data or b'"journal"' in block.data:
+    # A backslash: a kind may be spelt in escapes.
+    if b'"run_start"' in block.data or b'"journal"' in block.data or b"\\u" in block.data:
         for event in block.events:
             if isinstance(event, RunStart) and header.run_id is not None and event.run_id != header.run_id:
                 raise _foreign(f"a run_start of run {event.run_id!r}", header)
