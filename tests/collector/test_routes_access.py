@@ -184,6 +184,12 @@ def test_a_foreign_name_that_points_here_is_refused(guarded: Collector, path: st
     assert (answer.status_code, answer.json()["error"]["code"]) == (403, "forbidden_host")
 
 
+def test_a_log_in_that_is_nested_deeply_is_refused_and_leaves_no_trace(guarded: Collector) -> None:
+    answer = guarded.http.post("/api/v1/login", content=b"[" * 100_000, headers={"content-type": "application/json"})
+    assert (answer.status_code, answer.json()["error"]["message"]) == (400, "The body is nested too deeply.")
+    assert "Traceback" not in guarded.output
+
+
 def test_no_token_stands_in_the_log(guarded: Collector) -> None:
     guarded.http.get("/api/v1/runs", headers=bearer("fs_deadbeef_" + "ab" * 24))
     assert "fs_" not in guarded.output

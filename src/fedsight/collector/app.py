@@ -264,6 +264,7 @@ def _api(parts: Parts) -> Litestar:
             RunNotFound: _run_not_found,
             UsageError: _usage_error,
             HTTPException: _http_error,
+            RecursionError: _too_deep,
             Exception: _internal_error,
         },
         request_max_body_size=1 * MB,
@@ -314,6 +315,10 @@ def _http_error(request: Request[Any, Any, Any], error: HTTPException) -> Respon
     code = CODES.get(error.status_code, "error")
     headers = {k: v for k, v in (error.headers or {}).items() if k.lower() == "allow"}
     return _refused(request, Refused(error.status_code, message, code=code, field=field, headers=headers))
+
+
+def _too_deep(request: Request[Any, Any, Any], _: RecursionError) -> Response[bytes]:
+    return _refused(request, Refused(400, "The body is nested too deeply."))
 
 
 def _internal_error(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
