@@ -30,6 +30,10 @@ from fedsight.events import JournalHeader
 logger = logging.getLogger(__name__)
 
 COOKIE = "fedsight_token"
+
+_OF_A_PROXY = frozenset({"forwarded", "via", "x-real-ip"})
+"""Headers that proxies add, beside X-Forwarded-…: whoever really asks is elsewhere."""
+
 TokenRole = Literal["admin", "producer", "viewer"]
 
 
@@ -218,7 +222,7 @@ def caller(peer: str | None, headers: dict[str, str]) -> Caller:
         peer=peer,
         host=headers.get("host", ""),
         origin=headers.get("origin"),
-        forwarded="x-forwarded-for" in headers or "forwarded" in headers,
+        forwarded=any(name in _OF_A_PROXY or name.startswith("x-forwarded-") for name in headers),
         bearer=value.strip() if scheme.lower() == "bearer" else None,
         cookie=morsel.value if morsel else None,
     )
