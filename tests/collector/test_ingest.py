@@ -315,8 +315,12 @@ def test_a_journal_that_can_not_be_written_is_refused_with_503_and_taken_later(t
         answer = collector.post("j2", 0, header("j2"))
         assert answer.status_code == 503
         assert "retry-after" in answer.headers
+        assert collector.post("j2", 0, header("j2")).status_code == 503
         path.rmdir()
         assert collector.post("j2", 0, header("j2")).status_code == 200
+        assert collector.output.count("journals can't be written") == 1
+        assert collector.output.count("journals are written again") == 1
+        assert "Traceback" not in collector.output
 
 
 def test_the_tokens_file_is_for_its_owner_alone(collector: Collector) -> None:

@@ -65,6 +65,7 @@ class Ingest:
         self._journals = journals
         self._indexer = indexer
         self._receiving_bytes = 0
+        self._trouble: str | None = None
         self._unpacking = anyio.CapacityLimiter(MAX_UNPACKING)
 
     async def held(self, journal: str, grant: Grant) -> Held:
@@ -223,9 +224,18 @@ class Ingest:
         try:
             copy.append(data)
         except OSError as error:
-            logger.exception("could not append to %s", copy.newest)
+            self._note_trouble(f"journals can't be written: {error}")
             raise _unwritable(error) from error
+        self._note_trouble(None)
         return kept
+
+    def _note_trouble(self, trouble: str | None) -> None:
+        """Say it once: a full disk must not be filled with the same line for every sender that tries again."""
+        if trouble is not None and self._trouble is None:
+            logger.error("%s; senders are told to come again", trouble)
+        elif trouble is None and self._trouble is not None:
+            logger.warning("journals are written again")
+        self._trouble = trouble
 
 
 def _unwritable(error: OSError) -> Refused:

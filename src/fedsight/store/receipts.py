@@ -158,7 +158,9 @@ def refusal(event: AnyEvent | UnknownEvent, header: JournalHeader) -> str | None
         return f"kind: a {header.role}'s journal can't hold a {_kind(event)}; that is a source's to say"
     if header.role in _SITES:
         if isinstance(event, Policy):
-            return f"kind: a {header.role}'s journal can't hold a policy; that is a policy engine's or the server's to say"
+            return (
+                f"kind: a {header.role}'s journal can't hold a policy; that is a policy engine's or the server's to say"
+            )
         client_id = getattr(event, "client_id", None)
         if client_id is not None and client_id != header.client_id:
             return f"client_id: {client_id!r}, but this journal speaks for {header.client_id!r} alone"
