@@ -48,6 +48,11 @@ class Server:
 
         until(is_up, f"{self.command[0]} is up")
 
+    def send(self, number: int) -> None:
+        """A signal that does not end it."""
+        assert self._process is not None
+        self._process.send_signal(number)
+
     def stop(self, number: int = signal.SIGTERM) -> None:
         if self._process is not None:
             self._process.send_signal(number)

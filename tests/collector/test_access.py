@@ -86,6 +86,8 @@ def test_revoking_what_is_not_there_names_the_remedy(tokens: Tokens) -> None:
         ({"role": "producer", "run": "r1"}, header("server", "r1", None), True),
         ({"role": "producer", "run": "r1"}, header("server", "r2", None), False),
         ({"role": "producer", "run": "r1"}, header("source", None, None), False),
+        ({"role": "producer", "run": "r1"}, header("source", "r1", None), False),
+        ({"role": "producer"}, header("source", None, None), True),
         ({"role": "producer", "client": "c1"}, header("client", "any", "c1"), True),
         ({"role": "producer", "client": "c1"}, header("monitor", "any", "c1"), True),
         ({"role": "producer", "client": "c1"}, header("client", "any", "c2"), False),
@@ -110,9 +112,12 @@ def test_reads_are_open_to_this_machine_where_only_it_can_reach_the_collector(to
         ({"on_loopback": False}, who()),
         ({"on_loopback": True}, who("10.0.0.7")),
         ({"on_loopback": True}, who(x_forwarded_for="10.0.0.7")),
+        ({"on_loopback": True}, who(x_forwarded_proto="https")),
+        ({"on_loopback": True}, who(x_real_ip="10.0.0.7")),
+        ({"on_loopback": True}, who(via="1.1 proxy")),
         ({"on_loopback": True, "open_reads": False}, who()),
     ],
-    ids=["bound to the network", "peer elsewhere", "behind a proxy", "told to"],
+    ids=["bound to the network", "peer elsewhere", *["behind a proxy"] * 4, "told to"],
 )
 def test_all_other_reads_need_a_token(tokens: Tokens, access: dict[str, bool], caller_: Caller) -> None:
     rules = Access(tokens, **access)

@@ -133,6 +133,8 @@ def test_a_wrong_value_is_refused_naming_variable_value_and_what_is_allowed(
         ("[redis]\nhots = 'x'", "'redis.hots' (did you mean 'redis.host'?)"),
         ("[zzz]\nx = 1", "'zzz'"),
         ("port = [1]", "port is [1]"),
+        ("port = true", "port is true"),
+        ("[[source]]\nkind = ['policy']\nurl = 'http://x'", "kind is ['policy']"),
         ("port = 'x", "is no TOML"),
         ("source = 3", "[[source]]"),
         ("[[source]]\nkind = 'fl_sever'\nurl = 'x'", "'fl_sever' (did you mean 'fl_server'?); allowed: "),
@@ -243,6 +245,7 @@ def test_secrets_are_masked(tmp_path: Path) -> None:
     """
     text = shown(read(tmp_path, toml, REDIS_PASSWORD="hunter6"))
     assert "hunter" not in text
+    assert "hunter" not in shown(read(tmp_path, REDIS_URL=":hunter7@cache:6379"))
     assert shown(read(tmp_path, FEDSIGHT_TOKENS="/etc/tokens.json")).count("/etc/tokens.json") == 1
     assert 'redis.password           = "***"' in text
     assert "http://***@db:8086/?token=***" in text
@@ -255,6 +258,7 @@ def test_secrets_are_masked(tmp_path: Path) -> None:
         ("http://u:p@a", "http://***@a"),
         ("http://u@[::1]:80/?k=v&w=1", "http://***@[::1]:80/?k=***&w=***"),
         ("http://u:p@a:port/", "http://***"),
+        ("u:p@a:6379/0", "***@a:6379/0"),
     ],
 )
 def test_a_url_is_shown_without_who_opens_it(url: str, safe: str) -> None:

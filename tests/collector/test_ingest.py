@@ -21,7 +21,17 @@ from fedsight.collector.indexer import Indexer
 from fedsight.collector.ingest import Ingest
 from fedsight.collector.journals import Journals
 from fedsight.collector.settings import serve_settings
-from fedsight.events import ClientUpdate, JournalHeader, Metric, RunStart, Text, encode
+from fedsight.events import (
+    ClientUpdate,
+    JournalHeader,
+    Metric,
+    Policy,
+    RunStart,
+    SourceState,
+    Text,
+    Topology,
+    encode,
+)
 from fedsight.store import Store
 
 
@@ -259,6 +269,32 @@ def test_the_run_is_there_once_its_journal_is_stored(collector: Collector, journ
     assert (run["state"], run["num_rounds"], run["num_clients"], run["num_updates"]) == ("finished", 4, 3, 12)
 
 
+def test_a_run_start_that_is_spelt_in_escapes_is_refused_all_the_same(collector: Collector, journal: str) -> None:
+    spelt = run_start("another").replace(b"run_start", b"run\\u005fstart")
+    answer = collector.post(journal, 0, header(journal) + spelt)
+    assert (answer.status_code, answer.json()["error"]["code"]) == (403, "foreign_line")
+
+
+def test_a_site_can_not_speak_as_a_source(collector: Collector, journal: str) -> None:
+    state = SourceState(ts=1.0, source="lab", type="policy", state="up")
+    collector.post(journal, 0, header(journal, "source", run_id=None) + lines(Topology(ts=1.0, source="lab"), state))
+    forged = lines(
+        Topology(ts=2.0, source="lab", devices=[{"id": "forged"}]),
+        SourceState(ts=2.0, source="lab", type="policy", state="down"),
+        Policy(ts=2.0, type="violation", source="lab", result="forged"),
+    )
+    site = f"{journal}-site"
+    site_token = collector.token("producer", client="a")
+    assert collector.post(site, 0, header(site, "client", client_id="a") + forged, token=site_token).status_code == 200
+    collector.settled()
+    [topology] = collector.get("/api/v1/network/topology", source="lab")["topologies"]
+    assert (topology["ts"], topology["devices"]) == (1.0, [])
+    assert collector.get("/api/v1/status")["components"]["policy_engine"]["status"] == "active"
+    assert "forged" not in collector.get("/api/v1/policy/events")["columns"]["result"]
+    told = collector.get("/api/v1/dead-letters")["columns"]
+    assert [j for j in told["journal"] if j == site] == [site] * 3
+
+
 def test_an_overloaded_collector_says_when_to_come_again(tmp_path: Path) -> None:
     with Collector(tmp_path, environ={"FEDSIGHT_MAX_BACKLOG_MB": "1"}) as collector:
         body = header("big") + a_round(0, *(f"client-{n}" for n in range(40_000)))
@@ -279,8 +315,12 @@ def test_a_journal_that_can_not_be_written_is_refused_with_503_and_taken_later(t
         answer = collector.post("j2", 0, header("j2"))
         assert answer.status_code == 503
         assert "retry-after" in answer.headers
+        assert collector.post("j2", 0, header("j2")).status_code == 503
         path.rmdir()
         assert collector.post("j2", 0, header("j2")).status_code == 200
+        assert collector.output.count("journals can't be written") == 1
+        assert collector.output.count("journals are written again") == 1
+        assert "Traceback" not in collector.output
 
 
 def test_the_tokens_file_is_for_its_owner_alone(collector: Collector) -> None:

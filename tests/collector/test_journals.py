@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from fedsight.collector.journals import Journals
+from fedsight.collector.journals import MAX_ROLLS, Journals
 from fedsight.events import JournalHeader, Text, encode
 from fedsight.journal import JournalReader
 
@@ -109,5 +109,31 @@ def test_a_failed_append_leaves_the_copy_as_it_was(tmp_path: Path) -> None:
 
 def test_a_file_that_is_no_journal_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "other.jsonl").write_bytes(b'{"some":"thing"}\n')
-    assert Journals(tmp_path).all() == []
+    journals = Journals(tmp_path)
+    assert journals.all() == []
+    with pytest.raises(FileExistsError):
+        journals.get_or_new("other", header("other")).append(encode(header("other")))
     assert (tmp_path / "other.jsonl").read_bytes() == b'{"some":"thing"}\n'
+
+
+def test_a_journal_whose_first_file_is_gone_is_left_alone(tmp_path: Path) -> None:
+    stream = encode(header()) + lines("a")
+    Journals(tmp_path).get_or_new("j1", header()).append(stream + encode(header(base=len(stream))))
+    (tmp_path / "j1.jsonl").unlink()
+    with pytest.raises(FileExistsError):
+        Journals(tmp_path).get_or_new("j1", header())
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+@pytest.mark.timeout(20)
+def test_a_body_of_nothing_but_headers_begins_no_more_than_so_many_files(tmp_path: Path) -> None:
+    stream = encode(header())
+    pieces, end = [stream], len(stream)
+    for _ in range(100_000):
+        pieces.append(encode(header(base=end)))
+        end += len(pieces[-1])
+    copy = Journals(tmp_path).get_or_new("j1", header())
+    copy.append(b"".join(pieces))
+    assert copy.length == end
+    assert len(list(tmp_path.iterdir())) == MAX_ROLLS + 1
+    assert read_all(copy.path) == b"".join(pieces)

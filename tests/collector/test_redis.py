@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -80,6 +81,37 @@ def test_a_redis_that_is_gone_fails_nobody_and_is_used_again_when_it_is_back(ser
         await link.close()
 
     asyncio.run(scene())
+
+
+def test_a_redis_that_hangs_is_away_until_it_answers_and_its_pongs_are_no_news(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fedsight.collector.redis.PING_SEC", 0.1)
+
+    async def becomes(link: RedisLink, is_up: bool) -> None:
+        while link.state().is_up is not is_up:
+            await asyncio.sleep(0.02)
+
+    async def scene() -> None:
+        link, heard = RedisLink(url(server)), list[bytes]()
+        listening = asyncio.create_task(link.listen("c", heard.append))
+        await becomes(link, is_up=True)
+        server.send(signal.SIGSTOP)
+        try:
+            await becomes(link, is_up=False)
+            for _ in range(50):  # nothing of it answers: it is not back, whatever can be sent to it
+                assert link.state().is_up is False
+                await asyncio.sleep(0.02)
+        finally:
+            server.send(signal.SIGCONT)
+        await becomes(link, is_up=True)
+        while not await link.publish("c", [b"news"]) or not heard:
+            await asyncio.sleep(0.02)
+        listening.cancel()
+        await link.close()
+        assert set(heard) == {b"news"}
+
+    asyncio.run(asyncio.wait_for(scene(), 30))
 
 
 def test_a_password_is_in_no_state_and_no_message(server: Server) -> None:

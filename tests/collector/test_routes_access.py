@@ -8,8 +8,11 @@ from pathlib import Path
 
 import httpx
 import pytest
+from websockets.exceptions import ConnectionClosed
+from websockets.sync.client import ClientConnection, connect
 
 from collector.harness import Collector, a_run, header, lines, until
+from fedsight.collector.revocation import CHECK_SEC
 from fedsight.events import Sample
 
 READS = [
@@ -129,6 +132,32 @@ def test_a_revoked_token_opens_nothing_any_more(guarded: Collector) -> None:
     assert guarded.http.get("/api/v1/runs", headers=bearer(token)).status_code == 401
 
 
+def _read_on(socket: ClientConnection) -> None:
+    while True:
+        socket.recv(timeout=20)
+
+
+def test_streams_end_when_the_token_that_opened_them_is_taken_away(guarded: Collector) -> None:
+    token, grant = guarded.tokens.create("viewer")
+    tickets = [guarded.http.post("/api/v1/ticket", headers=bearer(token)).json()["ticket"] for _ in range(2)]
+    address = guarded.url.replace("http", "ws") + "/ws/metrics"
+    with (
+        connect(f"{address}?streams=fl_training", additional_headers=bearer(token)) as by_token,
+        connect(f"{address}?ticket={tickets[0]}") as by_ticket,
+        guarded.http.stream("GET", "/api/v1/stream", headers=bearer(token)) as events,
+    ):
+        guarded.tokens.revoke(grant.id)
+        time.sleep(CHECK_SEC)
+        guarded.post("j2", 0, a_run("j2", "r2"))
+        for socket in (by_token, by_ticket):
+            with pytest.raises(ConnectionClosed) as closed:
+                _read_on(socket)
+            assert closed.value.rcvd is not None
+            assert closed.value.rcvd.code == 1008
+        assert "r2" not in events.read().decode()  # and it ends
+    assert guarded.http.get("/api/v1/stream", params={"ticket": tickets[1]}).status_code == 401
+
+
 def test_a_ticket_is_for_those_who_may_read(guarded: Collector) -> None:
     assert guarded.http.post("/api/v1/ticket").status_code == 401
     assert guarded.http.post("/api/v1/ticket", headers=bearer(guarded.token("producer"))).status_code == 403
@@ -157,6 +186,12 @@ def test_the_page_itself_is_open_since_one_logs_in_there(guarded: Collector) -> 
 def test_a_foreign_name_that_points_here_is_refused(guarded: Collector, path: str) -> None:
     answer = guarded.http.get(path, headers={"host": "evil.example"})
     assert (answer.status_code, answer.json()["error"]["code"]) == (403, "forbidden_host")
+
+
+def test_a_log_in_that_is_nested_deeply_is_refused_and_leaves_no_trace(guarded: Collector) -> None:
+    answer = guarded.http.post("/api/v1/login", content=b"[" * 100_000, headers={"content-type": "application/json"})
+    assert (answer.status_code, answer.json()["error"]["message"]) == (400, "The body is nested too deeply.")
+    assert "Traceback" not in guarded.output
 
 
 def test_no_token_stands_in_the_log(guarded: Collector) -> None:

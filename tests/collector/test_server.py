@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pty
 import re
+import resource
 import signal
 import socket
 import subprocess
@@ -17,6 +18,22 @@ import pytest
 from websockets.sync.client import connect
 
 from collector.harness import Collector, Process, a_run, until
+
+
+@pytest.mark.skipif(not Path("/proc/self/limits").exists(), reason="Linux alone tells the limits of another process")
+def test_more_than_a_thousand_may_be_connected(tmp_path: Path) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(256, soft), hard))
+    try:
+        collector = Collector(tmp_path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    with collector:
+        assert collector.url
+        limits = Path(f"/proc/{collector.process.pid}/limits").read_text()
+    found = re.search(r"Max open files +(\d+)", limits)
+    assert found is not None
+    assert int(found[1]) == min(hard, 65_536)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -46,9 +46,9 @@ def test_tickets_that_nobody_uses_do_not_pile_up() -> None:
     first = tickets.issue()
     for _ in range(MAX_TICKETS):
         last = tickets.issue()
-    assert len(tickets._until) == MAX_TICKETS
+    assert len(tickets._issued) == MAX_TICKETS
     assert not tickets.redeem(first)
     assert tickets.redeem(last)
     clock.now += LIFETIME_SEC + 1
     tickets.issue()
-    assert len(tickets._until) == 1
+    assert len(tickets._issued) == 1

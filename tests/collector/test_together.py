@@ -103,6 +103,29 @@ def test_where_one_journal_cannot_be_written_none_is(tmp_path: Path, monkeypatch
     assert not list(opened.folder.glob("*.batch*"))
 
 
+def test_a_crash_while_it_is_taken_back_leaves_no_half(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened = Opened(tmp_path)
+    opened.append(both(1))
+    copy = opened.journals.get(journal_id("source", "b"))
+    assert copy is not None
+
+    def full(_: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    def crash(*_: Any) -> None:
+        raise MemoryError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(copy, "append", full)
+        patch.setattr("fedsight.collector.together._take_back", crash)
+        with pytest.raises(MemoryError):
+            opened.append(both(2))
+    opened.close()
+    finish_batches(opened.folder)
+    assert numbers(opened.folder, A) == [1, 1, 2, 2]
+    assert numbers(opened.folder, B) == [1, 2]
+
+
 def test_half_a_note_counts_for_nothing(tmp_path: Path) -> None:
     (tmp_path / "x.batch.new").write_bytes(b'[{"journal":"source-1","sta')
     finish_batches(tmp_path)

@@ -10,10 +10,13 @@ import subprocess
 import sys
 import threading
 import time
+import tracemalloc
 import urllib.request
 from collections.abc import Iterator
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 from collector_process import BadNetwork, CollectorProcess, free_port, wait_until
@@ -352,6 +355,60 @@ def test_what_is_no_collector_is_said_in_words(tmp_path: Path, caplog: pytest.Lo
         server.shutdown()
         serving.join()
     assert "is no Fedsight collector" in caplog.text
+
+
+class Lying(BaseHTTPRequestHandler):
+    """Something that answers whatever `said` is, and counts how often it is asked."""
+
+    said: dict[str, bytes]
+    num_asked: int
+
+    def do_GET(self) -> None:
+        self.do_POST()
+
+    def do_POST(self) -> None:
+        type(self).num_asked += 1
+        self.rfile.read(int(self.headers.get("content-length") or 0))
+        self.send_response(200)
+        self.end_headers()
+        with suppress(OSError):
+            self.wfile.write(self.said[self.command])
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.mark.parametrize(
+    ("told", "taken", "error"),
+    [
+        (b'{"offset":0}', b'{"offset":1}', "at another offset each time"),
+        (b'{"offset":7,"last_line":"x"}', b"", "holds other lines of it under all"),
+        (b'{"offset":-5}', b"", "is no Fedsight collector"),
+        (b" " * (1 << 27), b"", "is no Fedsight collector"),
+    ],
+    ids=["takes nothing", "has other lines of everything", "negative", "without end"],
+)
+def test_a_collector_that_lies_is_found_out_and_not_pestered(
+    tmp_path: Path, told: bytes, taken: bytes, error: str
+) -> None:
+    class Liar(Lying):
+        said: ClassVar = {"GET": told, "POST": taken}
+        num_asked = 0
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Liar) as server:
+        serving = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
+        serving.start()
+        emitter = CollectorEmitter(f"http://127.0.0.1:{server.server_address[1]}", "x")
+        tracemalloc.start()
+        run = Run("exp", runs_dir=tmp_path, emitters=[emitter], verbose=False)
+        wait_until(lambda: error in str(emitter.state().last_error))
+        _, most_bytes = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        run.finish(timeout_sec=0)
+        server.shutdown()
+        serving.join()
+    assert Liar.num_asked < 110
+    assert most_bytes < 64 << 20
 
 
 def test_a_wrong_address_in_the_environment_stops_no_training(

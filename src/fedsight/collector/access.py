@@ -30,6 +30,10 @@ from fedsight.events import JournalHeader
 logger = logging.getLogger(__name__)
 
 COOKIE = "fedsight_token"
+
+_OF_A_PROXY = frozenset({"forwarded", "via", "x-real-ip"})
+"""Headers that proxies add, beside X-Forwarded-…: whoever really asks is elsewhere."""
+
 TokenRole = Literal["admin", "producer", "viewer"]
 
 
@@ -56,6 +60,8 @@ class Grant(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
             return "this token may only read; shipping needs a token with the role producer"
         if header.role == "people":
             return "a journal of people's edits needs a token with the role admin"
+        if header.role == "source" and (self.run is not None or self.client is not None):
+            return "a source's journal is of all runs; it needs a token that is bound to none"
         if self.run is not None and header.run_id != self.run:
             return f"this token writes for run {self.run!r}, the journal's run_id is {header.run_id!r}"
         if self.client is not None and (header.client_id != self.client or header.role not in ("client", "monitor")):
@@ -100,6 +106,12 @@ class Tokens:
         if grant is None or not hmac.compare_digest(grant.sha256, _sha256(token)):
             return None
         return grant
+
+    def knows(self, grant: Grant) -> bool:
+        """Whether a grant that was found earlier still stands. Raises `UsageError`."""
+        with self._lock:
+            self._refresh()
+            return self._grants.get(grant.id) == grant
 
     def create(
         self, role: TokenRole, *, name: str | None = None, run: str | None = None, client: str | None = None
@@ -210,7 +222,7 @@ def caller(peer: str | None, headers: dict[str, str]) -> Caller:
         peer=peer,
         host=headers.get("host", ""),
         origin=headers.get("origin"),
-        forwarded="x-forwarded-for" in headers or "forwarded" in headers,
+        forwarded=any(name in _OF_A_PROXY or name.startswith("x-forwarded-") for name in headers),
         bearer=value.strip() if scheme.lower() == "bearer" else None,
         cookie=morsel.value if morsel else None,
     )
@@ -245,15 +257,24 @@ class Access:
         if who.origin is not None and who.origin not in allowed and who.origin.partition("://")[2] != who.host:
             raise Denied(403, "forbidden_origin", f"A page of {who.origin!r} may not open a stream here.")
 
-    def reader(self, who: Caller) -> None:
-        """Check that the caller may read.
+    def reader(self, who: Caller) -> Grant | None:
+        """The grant of a caller who wants to read; None where reads are open to it.
 
         Raises `Denied`.
         """
         if self.open_reads and self.on_loopback and not who.forwarded and who.peer and is_loopback(who.peer):
-            return
-        if not self.login(who.bearer or who.cookie).may_read():
+            return None
+        grant = self.login(who.bearer or who.cookie)
+        if not grant.may_read():
             raise Denied(403, "forbidden", "This token may only ship journals; reading needs the role viewer or admin.")
+        return grant
+
+    def is_good(self, grant: Grant) -> bool:
+        """Whether the token of a grant was not taken away since."""
+        try:
+            return self.tokens is not None and self.tokens.knows(grant)
+        except UsageError:
+            return False
 
     def writer(self, who: Caller) -> Grant:
         """The grant of a caller who wants to write. Cookies don't count: a foreign page could use them.

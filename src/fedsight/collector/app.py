@@ -6,6 +6,7 @@ import logging
 import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 from urllib.parse import parse_qs
 
@@ -20,7 +21,7 @@ from litestar.types import ASGIApp, Receive, Scope, Send
 
 from fedsight import __version__
 from fedsight.collector import cors
-from fedsight.collector.access import Caller, Denied, caller
+from fedsight.collector.access import Caller, Denied, Grant, caller
 from fedsight.collector.api import (
     flopynet,
     health,
@@ -41,6 +42,7 @@ from fedsight.collector.api import (
 from fedsight.collector.dashboard import CONTENT_SECURITY_POLICY, Dashboard
 from fedsight.collector.errors import CODES, Refused
 from fedsight.collector.parts import Parts
+from fedsight.collector.revocation import while_good
 from fedsight.collector.self_metrics import registry_of
 from fedsight.collector.settings import MB, Settings
 from fedsight.collector.traffic_meter import DASHBOARD, ROUTED
@@ -110,6 +112,9 @@ class FrontDoor:
         except Denied as denied:
             await _deny(scope, send, denied)
             return
+        grant: Grant | None = scope.get("fedsight.grant")  # type: ignore[assignment]
+        if grant is not None:
+            send = while_good(send, partial(self.parts.access.is_good, grant))
         routed: Any = {**scope, "path": path} if is_api else DASHBOARD
         scope[ROUTED] = routed  # type: ignore[literal-required]
         if is_api:
@@ -145,7 +150,7 @@ class FrontDoor:
         elif path == otlp.PATH:
             scope["fedsight.grant"] = otlp.sender(access, who)  # type: ignore[typeddict-unknown-key]
         else:
-            self._check_reader(who, path, scope["query_string"])
+            scope["fedsight.grant"] = self._reader(who, path, scope["query_string"])  # type: ignore[typeddict-unknown-key]
 
     def _check_rate(self, who: Caller, path: str) -> None:
         limit = self.parts.logins if path == LOGIN_PATH else self.parts.writes
@@ -153,17 +158,21 @@ class FrontDoor:
         if wait_sec:
             raise Denied(429, "too_many_requests", f"Too many requests; ask again in {wait_sec} s.", wait_sec)
 
-    def _check_reader(self, who: Caller, path: str, query: bytes) -> None:
+    def _reader(self, who: Caller, path: str, query: bytes) -> Grant | None:
+        """The grant of a reader, its ticket's where it has one; None where reads are open to it. Raises `Denied`."""
+        access = self.parts.access
         try:
-            self.parts.access.reader(who)
+            return access.reader(who)
         except Denied:
-            ticket = parse_qs(query.decode("latin-1")).get("ticket", [""])[0] if path in STREAM_PATHS else ""
-            if not ticket:
+            text = parse_qs(query.decode("latin-1")).get("ticket", [""])[0] if path in STREAM_PATHS else ""
+            if not text:
                 raise
-            if not self.parts.tickets.redeem(ticket):
+            ticket = self.parts.tickets.redeem(text)
+            if ticket is None or (ticket.grant is not None and not access.is_good(ticket.grant)):
                 raise Denied(
                     401, "unauthorized", "The ticket is not known, was used, or is too old; POST /api/v1/ticket anew."
                 ) from None
+            return ticket.grant
 
 
 def method_of(scope: Scope) -> str:
@@ -255,6 +264,7 @@ def _api(parts: Parts) -> Litestar:
             RunNotFound: _run_not_found,
             UsageError: _usage_error,
             HTTPException: _http_error,
+            RecursionError: _too_deep,
             Exception: _internal_error,
         },
         request_max_body_size=1 * MB,
@@ -305,6 +315,10 @@ def _http_error(request: Request[Any, Any, Any], error: HTTPException) -> Respon
     code = CODES.get(error.status_code, "error")
     headers = {k: v for k, v in (error.headers or {}).items() if k.lower() == "allow"}
     return _refused(request, Refused(error.status_code, message, code=code, field=field, headers=headers))
+
+
+def _too_deep(request: Request[Any, Any, Any], _: RecursionError) -> Response[bytes]:
+    return _refused(request, Refused(400, "The body is nested too deeply."))
 
 
 def _internal_error(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:

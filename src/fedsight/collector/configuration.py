@@ -199,6 +199,8 @@ def _text_of(key: str, value: Any, path: Path) -> str:
             f"{path}: there is no {key!r}{nearest(key, [*_BY_KEY, 'source'])}; docs/settings.md lists what there is",
         )
     if isinstance(value, bool):
+        if _BY_KEY[key].kind != "switch":
+            raise UsageError(key, f"{path}: {key} is {str(value).lower()}, but it is nothing to switch on or off")
         return "1" if value else "0"
     if isinstance(value, (int, float, str)):
         return str(value)

@@ -65,6 +65,7 @@ class Ingest:
         self._journals = journals
         self._indexer = indexer
         self._receiving_bytes = 0
+        self._trouble: str | None = None
         self._unpacking = anyio.CapacityLimiter(MAX_UNPACKING)
 
     async def held(self, journal: str, grant: Grant) -> Held:
@@ -106,7 +107,10 @@ class Ingest:
             await self._check_start(journal, offset)
             header = await self._in_thread(partial(self._first_header, journal, body, encoding))
             _authorize(grant, header)
-            copy = self._journals.get_or_new(journal, header)
+            try:
+                copy = self._journals.get_or_new(journal, header)
+            except OSError as error:
+                raise _unwritable(error) from error
         else:
             _authorize(grant, copy.header)
         async with copy.lock:
@@ -220,13 +224,26 @@ class Ingest:
         try:
             copy.append(data)
         except OSError as error:
-            logger.exception("could not append to %s", copy.newest)
-            raise Refused(
-                503,
-                f"The collector could not write the journal ({error.strerror}); send this again later.",
-                headers={"retry-after": "5"},
-            ) from error
+            self._note_trouble(f"journals can't be written: {error}")
+            raise _unwritable(error) from error
+        self._note_trouble(None)
         return kept
+
+    def _note_trouble(self, trouble: str | None) -> None:
+        """Say it once: a full disk must not be filled with the same line for every sender that tries again."""
+        if trouble is not None and self._trouble is None:
+            logger.error("%s; senders are told to come again", trouble)
+        elif trouble is None and self._trouble is not None:
+            logger.warning("journals are written again")
+        self._trouble = trouble
+
+
+def _unwritable(error: OSError) -> Refused:
+    return Refused(
+        503,
+        f"The collector could not write the journal ({error.strerror}); send this again later.",
+        headers={"retry-after": "5"},
+    )
 
 
 def check_id(journal: str) -> None:
@@ -242,7 +259,8 @@ def check_lines(block: Block, header: JournalHeader) -> None:
 
     Raises `Refused` (403) naming the first line that is not.
     """
-    if b'"run_start"' in block.data or b'"journal"' in block.data:
+    # A backslash: a kind may be spelt in escapes.
+    if b'"run_start"' in block.data or b'"journal"' in block.data or b"\\u" in block.data:
         for event in block.events:
             if isinstance(event, RunStart) and header.run_id is not None and event.run_id != header.run_id:
                 raise _foreign(f"a run_start of run {event.run_id!r}", header)

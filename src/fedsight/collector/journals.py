@@ -8,6 +8,7 @@ header line says at which offset), the copy goes on in `<journal id>@<base>.json
 from __future__ import annotations
 
 import asyncio
+import errno
 import hashlib
 import itertools
 import logging
@@ -28,6 +29,9 @@ logger = logging.getLogger(__name__)
 
 JOURNAL_ID = re.compile(r"[A-Za-z0-9_-]{1,120}")
 """What a journal's id may look like: it is part of a file name."""
+
+MAX_ROLLS = 100
+"""New files that one body may begin; a further header is a line like any other. A writer rolls every 256 MiB."""
 
 _HEADER_START = b'{"kind":"journal"'
 
@@ -88,10 +92,13 @@ class Journals:
         self.folder = folder
         folder.mkdir(parents=True, exist_ok=True)
         self._copies: dict[str, Copy] = {}
+        self._left_alone: set[Path] = set()
         for path, files in look(folder).items():
             copy = _reopen(path, files)
             if copy is not None:
                 self._copies[copy.header.journal] = copy
+            elif any(file.path.exists() for file in files):
+                self._left_alone.add(path)
 
     def get(self, journal: str) -> Copy | None:
         """The copy of a journal, None when nothing of it has arrived yet."""
@@ -99,8 +106,13 @@ class Journals:
         return copy if copy is not None and copy.length else None
 
     def get_or_new(self, journal: str, header: JournalHeader) -> Copy:
-        """The copy of a journal; an empty one that `header` begins when there is none yet."""
+        """The copy of a journal; an empty one that `header` begins when there is none yet.
+
+        Raises `OSError` where files of that name were left alone: nothing is mixed with what is in them.
+        """
         path = self.folder / f"{journal}.jsonl"
+        if path in self._left_alone:
+            raise FileExistsError(errno.EEXIST, f"{path.name} is there already and can't be gone on with")
         return self._copies.setdefault(journal, Copy(path, header, 0, path))
 
     def all(self) -> list[Copy]:
@@ -110,9 +122,10 @@ class Journals:
 
 def split_at_headers(data: bytes, start: int, journal: str) -> list[tuple[int, bytes]]:
     """Cut a body where the sender's stream goes on in a new file: (base of that file or 0, bytes) each."""
-    cuts = [
+    headers = (
         at for at in _header_lines(data) if _is_segment_header(data[at : data.index(b"\n", at)], start + at, journal)
-    ]
+    )
+    cuts = set(itertools.islice(headers, MAX_ROLLS))
     bounds = sorted({0, *cuts, len(data)})
     return [(start + a if a in cuts else 0, data[a:b]) for a, b in itertools.pairwise(bounds)]
 

@@ -8,6 +8,7 @@ import random
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
+from typing import Any
 from urllib.parse import urlsplit
 
 import msgspec
@@ -106,13 +107,10 @@ class RedisLink:
                 async with self._client.pubsub() as subscription:
                     await subscription.subscribe(channel)
                     while True:
-                        message = await subscription.get_message(ignore_subscribe_messages=True, timeout=PING_SEC)
+                        message = await _next_message(subscription)
                         wait_sec = 0.0
-                        if message is None:
-                            # Also tells a connection that is open and dead from a quiet one.
-                            await subscription.ping()
-                            self._is_there()
-                        elif isinstance(message.get("data"), bytes):
+                        self._is_there()
+                        if message["type"] == "message" and isinstance(message["data"], bytes):
                             heard(message["data"])
             except (RedisError, OSError, asyncio.TimeoutError) as error:
                 self._is_gone(error)
@@ -142,6 +140,21 @@ class RedisLink:
         self._last_error = f"{type(error).__name__}: {error}"
         self._num_failures += 1
         self._retry_at = time.monotonic() + RETRY_SEC
+
+
+async def _next_message(subscription: Any) -> dict[str, Any]:
+    """The next message, the answer to a ping among them. Raises `TimeoutError` where not even that comes.
+
+    So a connection that is open and dead is told from a quiet one.
+    """
+    message = await subscription.get_message(timeout=PING_SEC)
+    if message is None:
+        await subscription.ping()
+        message = await subscription.get_message(timeout=PING_SEC)
+    if message is None:
+        raise asyncio.TimeoutError(f"no answer to a ping within {PING_SEC:g} s")
+    found: dict[str, Any] = message
+    return found
 
 
 def _names_a_server(url: str) -> bool:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import gc
+import logging
+import resource
 import signal
 import socket
 from collections.abc import Callable
@@ -13,15 +15,21 @@ from typing import Any
 import uvicorn
 
 from fedsight.collector.app import FrontDoor, create_app
+from fedsight.collector.http_limits import LimitedHttp
 from fedsight.collector.lock import FolderLock
 from fedsight.collector.settings import Settings
 from fedsight.collector.tls import Tls
 from fedsight.errors import UsageError
 
+logger = logging.getLogger(__name__)
+
 GRACE_SEC = 1
 """How long requests under way may go on after a stop."""
 
 MAX_PORTS_TRIED = 20
+
+MANY_FILES = 65_536
+"""The usual 1024 would be spent by a thousand sites that ship."""
 
 
 def serve(
@@ -34,6 +42,7 @@ def serve(
 
     Raises `UsageError` when the address can't be had, `StoreError` when the index can't.
     """
+    allow_many_files()
     with _lock(settings), bind(settings.host, settings.port, next_port=next_port) as listener:
         app = create_app(settings)
         # Decoded events can't form cycles: looking for them all the time costs a twentieth of the ingest.
@@ -46,6 +55,18 @@ def serve(
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
+
+
+def allow_many_files() -> None:
+    """Each sender and each reader is a file descriptor, each journal that is read another: take as many as are to be had."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = MANY_FILES if hard == resource.RLIM_INFINITY else min(hard, MANY_FILES)
+    if soft == resource.RLIM_INFINITY or soft >= wanted:
+        return
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    except (OSError, ValueError) as error:
+        logger.warning("no more than %d files can be open at a time: %s", soft, error)
 
 
 @contextmanager
@@ -99,6 +120,7 @@ class _Server(uvicorn.Server):
                 server_header=False,
                 # The peer's address decides about access: no header may change it.
                 proxy_headers=False,
+                http=LimitedHttp,
                 ws="websockets-sansio",
                 ws_max_size=1 << 16,
                 # Packing each message for each reader costs more than the bytes it saves, and 250 KB a reader.

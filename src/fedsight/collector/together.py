@@ -78,9 +78,10 @@ class Together:
                 copy.append(lines)
                 done.append((copy, before))
         except OSError:
-            note.unlink()
+            # The note goes last: a crash before that finishes at the next start what was begun.
             for copy, before in done:
                 _take_back(copy, before)
+            note.unlink()
             raise
         note.unlink()
 

@@ -38,6 +38,10 @@ _LONGEST_PAUSE_SEC = 2.0
 """A collector that takes long to answer is asked less often: the pause is so many times as long as it took, and this at most."""
 _FIRST_BACKOFF_SEC = 0.2
 _LONGEST_BACKOFF_SEC = 10.0
+_MAX_MOVED = 3
+"""So often in a row the collector may be elsewhere than thought; then it is asked less and less often."""
+_MAX_RETAKES = 100
+"""So often a journal may be sent anew. Each process asks for all of them again."""
 _jitter = random.Random()
 """Of our own: drawing from the process-wide stream would change what a seeded training draws."""
 
@@ -156,6 +160,7 @@ class Shipment:
         self.done = threading.Event()
         self._connection = connection
         self._backoff_sec = _FIRST_BACKOFF_SEC
+        self._num_moved = 0
         self._retake: Retake | None = None
 
     def run(self) -> None:
@@ -167,7 +172,11 @@ class Shipment:
                 except Unreachable as error:
                     self._wait_out(str(error), error.retry_after_sec)
                 except Moved:
-                    self.stop.wait(_SHORTEST_WAIT_SEC)
+                    self._num_moved += 1
+                    if self._num_moved > _MAX_MOVED:
+                        self._wait_out("it is at another offset each time it is asked", None)
+                    else:
+                        self.stop.wait(_SHORTEST_WAIT_SEC)
                 else:
                     return
         except (FedsightError, OSError) as error:
@@ -232,7 +241,7 @@ class Shipment:
         """Find the offset from which the collector goes on, and that it has the same bytes before it."""
         journal = read_header(self.path).journal
         retake = self._retake or Retake(journal, 0)
-        while True:
+        while retake.number <= _MAX_RETAKES:
             known = self._connection.where(retake.journal)
             if known is None or not known.offset or retake.line_hash(self.path, known.offset) == known.last_line:
                 self.offset = known.offset if known else 0
@@ -245,10 +254,12 @@ class Shipment:
                 self.path,
             )
             retake = Retake(journal, retake.number + 1)
+        raise ShippingError(f"the collector holds other lines of it under all {_MAX_RETAKES} ids that it was sent by")
 
     def _note_success(self, num_bytes: int) -> None:
         self.sent_bytes += num_bytes
         self._backoff_sec = _FIRST_BACKOFF_SEC
+        self._num_moved = 0
         if self.trouble is not None:
             logger.warning("fedsight: the collector takes events again.")
             self.trouble = None

@@ -9,7 +9,7 @@ import http.client
 import importlib
 import ssl
 from collections.abc import Callable
-from typing import Any
+from typing import Annotated, Any
 from urllib.parse import quote, urlsplit
 
 import msgspec
@@ -17,6 +17,9 @@ import msgspec
 from fedsight.errors import ShippingError, UsageError
 
 _COMPRESS_FROM_BYTES = 512
+
+_MAX_ANSWER_BYTES = 1 << 20
+"""A collector's answers are short; what is longer comes from something else, and must not fill the training's memory."""
 
 
 class Unreachable(Exception):
@@ -34,7 +37,7 @@ class Moved(Exception):
 class Whereabouts(msgspec.Struct):
     """How much of a journal the collector has: `offset` bytes, the last line hashing to `last_line`."""
 
-    offset: int
+    offset: Annotated[int, msgspec.Meta(ge=0, le=1 << 62)]
     last_line: str | None = None
 
 
@@ -102,7 +105,10 @@ class CollectorConnection:
             self._http = self._connect()
         self._http.request(method, self._base + path, body, headers)
         response = self._http.getresponse()
-        return response.status, response.headers, response.read()
+        answer = response.read(_MAX_ANSWER_BYTES)
+        if not response.isclosed():  # there is more of it
+            self.close()
+        return response.status, response.headers, answer
 
     def _connect(self) -> http.client.HTTPConnection:
         if self._is_tls:

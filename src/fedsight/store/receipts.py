@@ -15,11 +15,14 @@ from fedsight.events import (
     ClientUpdate,
     JournalHeader,
     Metric,
+    Policy,
     RoundEnd,
     RoundStart,
     RunStart,
     Sample,
     ServerInfo,
+    SourceState,
+    Topology,
     UnknownEvent,
 )
 from fedsight.store.tally import SERVER, SITE
@@ -115,7 +118,7 @@ def admit(block: Block, receipt: Receipt) -> Segment:
         if event is None:
             continue
         offset = block.start + ends[at] - len(line) + at
-        reason = _refusal(event, header)
+        reason = refusal(event, header)
         if reason is not None:
             segment.bad.append(BadLine(offset, reason))
         elif type(event) is ClientUpdate:
@@ -137,7 +140,7 @@ def _all_may_stand(updates: list[ClientUpdate], header: JournalHeader) -> bool:
     return not whole or (min(whole) > -LARGEST_INTEGER and max(whole) < LARGEST_INTEGER)
 
 
-def _refusal(event: AnyEvent | UnknownEvent, header: JournalHeader) -> str | None:
+def refusal(event: AnyEvent | UnknownEvent, header: JournalHeader) -> str | None:
     """Why this journal may not write this event, or None where it may."""
     if isinstance(event, JournalHeader):
         if event.journal != header.journal:
@@ -151,7 +154,13 @@ def _refusal(event: AnyEvent | UnknownEvent, header: JournalHeader) -> str | Non
         return f"run_id: {event.run_id!r}, but this is a journal of run {header.run_id!r}"
     if header.role != "server" and isinstance(event, (RoundStart, RoundEnd, ServerInfo)):
         return f"kind: a {header.role}'s journal can't hold a {_kind(event)}; that is the server's to say"
+    if header.role != "source" and isinstance(event, (SourceState, Topology)):
+        return f"kind: a {header.role}'s journal can't hold a {_kind(event)}; that is a source's to say"
     if header.role in _SITES:
+        if isinstance(event, Policy):
+            return (
+                f"kind: a {header.role}'s journal can't hold a policy; that is a policy engine's or the server's to say"
+            )
         client_id = getattr(event, "client_id", None)
         if client_id is not None and client_id != header.client_id:
             return f"client_id: {client_id!r}, but this journal speaks for {header.client_id!r} alone"

@@ -149,3 +149,18 @@ def test_a_new_process_folds_from_where_the_open_round_began() -> None:
     told = second.take(decode_block(after, len(before)))
     assert told == first.take(decode_block(after, len(before)))
     assert b"participants=2.0" in told[-1]
+
+
+def test_what_is_not_the_journals_to_say_is_no_point() -> None:
+    forged = (
+        RoundStart(ts=1.0, round=0, selected=["a"]),
+        RoundEnd(ts=2.0, round=0, global_accuracy=0.99),
+        ClientUpdate(ts=1.0, client_id="b", round=0, local_accuracy=0.99),
+        SourceState(ts=3.0, source="onos", type="onos", state="down"),
+        Topology(ts=3.0, source="onos"),
+        Policy(ts=3.0, type="violation", source="pe"),
+    )
+    own = ClientUpdate(ts=4.0, client_id="a", round=0, local_accuracy=0.5)
+    [point] = points(*forged, own, role="client", client_id="a")
+    assert "client_id=a," in point
+    assert "local_accuracy=0.5" in point

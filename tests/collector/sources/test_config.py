@@ -56,6 +56,11 @@ def test_a_url_that_nothing_could_be_asked_by_is_refused_at_once(url: str) -> No
         build([{"kind": "fl_server", "url": url}])
 
 
+def test_a_url_without_its_scheme_is_refused_without_who_opens_it() -> None:
+    with pytest.raises(UsageError, match=r"url is '\*\*\*@sdn:8181'"):
+        build([{"kind": "onos", "url": "onos:rocks@sdn:8181"}])
+
+
 def test_what_a_kind_itself_finds_wrong_is_named_by_its_key_alone() -> None:
     with pytest.raises(UsageError, match=r"source 'reach': targets: '127\.0\.0\.1:9' is neither"):
         build([{"kind": "reach", "name": "reach", "targets": ["127.0.0.1:9"]}])

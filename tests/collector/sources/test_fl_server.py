@@ -147,6 +147,29 @@ def test_a_server_that_ignores_where_we_are_repeats_itself_and_we_do_not() -> No
     assert told == [event["event_id"] for event in server.events]
 
 
+def test_of_rounds_without_measure_so_many_are_told_in_one_poll_and_the_run_ends_behind_the_last(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("fedsight.collector.sources.fl_telling.MAX_ROUNDS", 10)
+
+    class Boundless(FLServerStandin):
+        def answer(self, path: str, params: dict[str, str]) -> Any:
+            return super().answer(path, {k: v for k, v in params.items() if k != "limit"})
+
+    with Boundless() as server:
+        server.train(range(1, 26))
+        server.complete()
+        asking = Asking(kind="fl_server", url=server.url)
+        told = [len([e for events in asking.poll().runs.values() for e in events if isinstance(e, RoundEnd)])]
+        while told[-1]:
+            told.append(len([e for events in asking.poll().runs.values() for e in events if isinstance(e, RoundEnd)]))
+    [run] = asking.runs
+    assert told == [10, 10, 5, 0]
+    assert rounds(asking, run) == list(range(1, 26))
+    assert len(asking.of(RunEnd, run)) == 1
+    assert isinstance(asking.runs[run][-1], RunEnd)
+
+
 def test_events_that_the_buffer_lost_are_said_to_be_missing() -> None:
     with FLServerStandin() as server:
         server.train(range(1, 3))

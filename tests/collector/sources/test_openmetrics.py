@@ -107,6 +107,18 @@ def test_too_many_series_are_refused_as_a_whole(target: Replay) -> None:
         poll(source(target, max_series=10))
 
 
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize(
+    "text",
+    ["a{" + ",".join(f'b{n}=""' for n in range(400_000)) + "} 1\n", "a 1\n" * 2_000_000],
+    ids=["one line", "one series again and again"],
+)
+def test_a_text_that_would_take_minutes_to_read_is_refused_at_once(target: Replay, text: str) -> None:
+    target.answer("/metrics", text)
+    with pytest.raises(SourceDown, match=r"a line of|more than"):
+        poll(source(target))
+
+
 def test_an_empty_text_is_no_error(target: Replay) -> None:
     target.answer("/metrics", "# HELP nothing yet\n")
     assert poll(source(target)) == []

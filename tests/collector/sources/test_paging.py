@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from collector.sources.standins import buffered
-from fedsight.collector.sources.paging import event_id, new_events
+from fedsight.collector.sources.paging import MAX_EVENTS, event_id, new_events
 from fedsight.collector.sources.source import SourceDown
 
 
@@ -89,3 +89,19 @@ def test_a_reply_without_events_is_none(reply: Any) -> None:
 
     with pytest.raises(SourceDown, match="/events answered without a list"):
         read(Wrong(), [])
+
+
+def test_of_a_reply_without_measure_so_many_are_taken_and_the_rest_comes_next() -> None:
+    class Boundless(Buffer):
+        async def json(self, url: str, **params: Any) -> Any:
+            return buffered(self.events, {"limit": "1000000"}, "event_id")
+
+    buffer = Boundless(size=100_000)
+    buffer.log(2 * MAX_EVENTS + 5)
+    told: list[str] = []
+    ids: list[str] = []
+    for expected in (MAX_EVENTS, MAX_EVENTS, 5, 0):
+        found, ids, gap = read(buffer, ids)
+        assert (len(found), gap) == (expected, False)
+        told += found
+    assert told == [f"e{n}" for n in range(1, buffer.num_made + 1)]

@@ -22,7 +22,7 @@ from collector.sources.standins import FLServerStandin, PolicyStandin, send
 from fedsight.collector.configuration import read_configuration, settings_of
 from fedsight.collector.parts import Parts
 from fedsight.collector.producer import journal_id
-from fedsight.events import Log, Policy, RoundEnd, RoundStart, RunStart, Sample, SourceState
+from fedsight.events import MAX_LINE_BYTES, Log, Policy, RoundEnd, RoundStart, RunStart, Sample, SourceState
 from recorded import of_type
 
 Fault = Callable[[BaseHTTPRequestHandler], None]
@@ -43,6 +43,10 @@ def collecting(folder: Path, *tables: str) -> Iterator[Collector]:
 
 def journal(folder: Path, name: str) -> Path:
     return folder / "data" / "journals" / f"{journal_id('source', f'source {name}')}.jsonl"
+
+
+def journals(folder: Path) -> list[Path]:
+    return list((folder / "data" / "journals").glob("*.jsonl"))
 
 
 def runs_of(folder: Path, name: str) -> dict[str, Path]:
@@ -242,6 +246,37 @@ def test_a_clock_from_1970_is_reported_and_its_times_are_not_believed(tmp_path: 
     assert end.extra == {"source_ts": 120.0}
     [log] = [log for log in of_type(journal(tmp_path, "fl"), Log) if log.event == "clock_wrong"]
     assert "1970-01-01" in log.message
+
+
+@pytest.mark.parametrize("what", ["name of its training", "id of an event"])
+def test_a_name_longer_than_a_line_harms_nothing_and_is_reported(tmp_path: Path, what: str) -> None:
+    with FLServerStandin() as server:
+        fl = table("fl_server", "fl", server.url, interval_sec=1.0, timeout_sec=0.9)
+        _tell_a_long_name(tmp_path, server, fl, what)
+    assert max(len(line) for path in journals(tmp_path) for line in path.read_bytes().split(b"\n")) < MAX_LINE_BYTES
+    with collecting(tmp_path, fl) as collector:
+        collector.settled()
+        assert "left alone" not in collector.output
+
+
+def _tell_a_long_name(folder: Path, server: FLServerStandin, fl: str, what: str) -> None:
+    with collecting(folder, fl) as collector:
+        server.train(range(1, 3))
+        until(lambda: runs_of(folder, "fl"), "the run")
+        with server.lock:
+            if what == "id of an event":
+                server.events.append({**server.events[-1], "event_id": "x" * 2_000_000})
+            else:
+                server.metrics["experiment_id"] = "x" * 2_000_000
+                server.train(range(3, 4))
+        said = ("2000000 characters", "ids are too long")
+        until(lambda: any(text in str(state(collector, "fl")["last_error"]) for text in said), "it is said")
+        assert state(collector, "fl")["state"] == "down"
+        with server.lock:
+            server.events.pop()
+            server.metrics.pop("experiment_id", None)
+            server.train(range(3, 5))
+        has_state(collector, "fl", "up")
 
 
 def test_a_failing_source_is_asked_less_and_less_often(tmp_path: Path) -> None:

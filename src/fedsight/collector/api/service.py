@@ -145,7 +145,7 @@ async def login(request: AnyRequest, data: Login) -> Response[bytes]:
 )
 async def post_ticket(request: AnyRequest) -> Response[bytes]:
     """For a browser's WebSocket or EventSource, which can send no header."""
-    ticket = parts_of(request).tickets.issue()
+    ticket = parts_of(request).tickets.issue(request.scope.get("fedsight.grant"))  # type: ignore[arg-type]
     answer = json_answer(request, schemas.TicketAnswer(ticket, time.time() + LIFETIME_SEC))
     answer.headers["cache-control"] = "no-store"
     return answer

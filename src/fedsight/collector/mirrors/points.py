@@ -23,6 +23,7 @@ from fedsight.events import (
     Topology,
     UnknownEvent,
 )
+from fedsight.store.receipts import refusal
 from fedsight.summary import RoundFold
 
 Fields = dict[str, float | str | None]
@@ -101,12 +102,17 @@ class JournalPoints:
 
     def fold(self, block: Block) -> None:
         """Take in a block that was delivered earlier, for the rounds that were open then."""
-        for event, offset in zip(block.events, block.offsets(), strict=True):
+        for event, offset in self._told(block):
             self._fold(event, offset)
 
     def fold_from(self, offset: int) -> int:
         """Where the oldest round that is open at `offset` began: a new process folds from there to go on at `offset`."""
         return min(self._open.values(), default=offset)
+
+    def _told(self, block: Block) -> Iterator[tuple[AnyEvent | UnknownEvent | None, int]]:
+        """Each line's event and offset; None where it is none, or not this journal's to say (the index refuses it, too)."""
+        for event, offset in zip(block.events, block.offsets(), strict=True):
+            yield None if event is None or refusal(event, self.header) is not None else event, offset
 
     def _fold(self, event: AnyEvent | UnknownEvent | None, offset: int) -> None:
         if not isinstance(event, (RoundStart, RoundEnd, ClientUpdate, ClientEvent)):
@@ -125,7 +131,7 @@ class JournalPoints:
             self.source_kind = next((state.type for state in states), None)
 
     def _lines(self, block: Block) -> Iterator[bytes]:
-        for event, offset in zip(block.events, block.offsets(), strict=True):
+        for event, offset in self._told(block):
             number = self.num_lines
             self.num_lines += 1
             self._fold(event, offset)

@@ -67,7 +67,7 @@ def build(
 def _build_one(table: dict[str, Any], number: int, interval_sec: float, environ: Mapping[str, str]) -> Configured:
     which = f"source {table.get('name') or number!r}"
     kind = table.pop("kind", None)
-    if kind not in KINDS:
+    if not isinstance(kind, str) or kind not in KINDS:
         raise UsageError(
             "source.kind", f"{which}: kind is {kind!r}{nearest(str(kind), KINDS)}; allowed: {', '.join(sorted(KINDS))}"
         )
@@ -178,11 +178,14 @@ def masked(value: Any, name: str = "") -> Any:
         return value
     if SECRET.search(name):
         return MASK
-    return masked_url(value) if isinstance(value, str) and "://" in value else value
+    is_url = isinstance(value, str) and ("://" in value or (name.endswith("url") and "@" in value))
+    return masked_url(value) if is_url else value
 
 
 def masked_url(url: str) -> str:
     """A URL without the user and password in it, and without the values of its query."""
+    if "://" not in url and "@" in url:  # none, for want of its scheme; who opens it stands in it all the same
+        return f"{MASK}@{url.rpartition('@')[2]}"
     try:
         parts = urlsplit(url)
         port = parts.port

@@ -52,7 +52,8 @@ class FLServer:
             return Polled(cursor=cursor)
         if not has_rounds:
             telling.take_without_rounds(metrics)
-        telling.take_end(metrics, status)
+        if not telling.is_full:
+            telling.take_end(metrics, status)
         return telling.polled()
 
     async def _take_rounds(self, web: Web, telling: Telling, metrics: dict[str, Any], until: float) -> bool:
@@ -67,7 +68,7 @@ class FLServer:
                 raise SourceDown("GET /rounds answered without a list of rounds")
             telling.take_rounds(rows, metrics)
             last = max(map(round_of, rows), default=-1)
-            if len(rows) < ROUNDS_A_PAGE or last < first or time.monotonic() >= until:
+            if telling.is_full or len(rows) < ROUNDS_A_PAGE or last < first or time.monotonic() >= until:
                 return True
             first = last + 1
 

@@ -16,6 +16,9 @@ from fedsight.events import Event, Log, RoundEnd, RoundStart, RunEnd, RunStart, 
 
 YEAR_2000 = 946_684_800.0
 DAY_SEC = 86_400.0
+MAX_ROUNDS = 5_000
+"""Told in one poll, whatever a server gives; the next one goes on behind them."""
+
 SAME_START_SEC = 2.0
 """A server that reckons its start from its uptime gives it a little differently each time."""
 
@@ -63,6 +66,12 @@ class Telling:
         self._events: list[Event] = []
         self._runs: dict[str, list[Event]] = {}
         self._given_id: str | None = None
+        self._num_rounds = 0
+
+    @property
+    def is_full(self) -> bool:
+        """Whether the rest must wait for the next poll."""
+        return self._num_rounds >= MAX_ROUNDS
 
     @property
     def has_runs(self) -> bool:
@@ -184,13 +193,17 @@ class Telling:
 
     def take_rounds(self, rows: list[Any], metrics: dict[str, Any]) -> None:
         """Rows of `/rounds`; those that an earlier training left there are passed over."""
-        for row in sorted((row for row in rows if isinstance(row, dict)), key=round_of):
+        news = (row for row in rows if round_of(row) > self.cursor.round)
+        for row in sorted(news, key=round_of):
+            if self.is_full:
+                break
             end = round_end_of(row, self._now)
             if end is None or end.round <= self.cursor.round or not self._is_of_this_run(end, row, metrics):
                 continue
             if str(row.get("status", "complete")).lower() in ("training", "running", "started", "in_progress"):
                 break
             self._take_round(end)
+            self._num_rounds += 1
             self.cursor.round_ts = epoch_sec(row.get("timestamp")) or self.cursor.round_ts
 
     def _is_of_this_run(self, end: RoundEnd, row: dict[str, Any], metrics: dict[str, Any]) -> bool:

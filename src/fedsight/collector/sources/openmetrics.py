@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
 import time
 from collections.abc import Iterable, Mapping
@@ -10,6 +9,7 @@ from fnmatch import fnmatchcase
 from typing import Any, ClassVar
 from urllib.parse import urlsplit
 
+import anyio.to_thread
 import msgspec
 from prometheus_client.openmetrics import parser as openmetrics_parser
 from prometheus_client.parser import text_string_to_metric_families
@@ -21,6 +21,9 @@ from fedsight.collector.sources.source import Polled, SourceDown, Web
 from fedsight.events import Event, Sample
 
 MAX_LABEL_CHARACTERS = 200
+
+MAX_LINE_CHARACTERS = 16_384
+"""A longer line is refused: the parsers' time grows with its square (a mebibyte of labels takes ten seconds)."""
 
 _BARE_COUNTER = re.compile(r"^# +TYPE +(\S+)(?<!_total) +counter *$", re.MULTILINE)
 
@@ -66,8 +69,9 @@ class PrometheusSource:
         """Fetch and read the text. Raises `SourceDown` where it is none, or longer than `max_series`."""
         text = await web.text(self.config.url)
         ts, now_sec = time.time(), time.monotonic()
-        # In a thread: a long text takes a while, and the collector has others to serve.
-        series = await asyncio.to_thread(parse, text, self.config.max_series)
+        # In a thread: a long text takes a while, and the collector has others to serve. It is waited for even where it is
+        # late: what is given up goes on all the same, and the next poll would begin another one beside it.
+        series = await anyio.to_thread.run_sync(parse, text, self.config.max_series)
         events: list[Event] = []
         seen = openmetrics_ports.seen(series, self.config.device or self.config.name, self.config.flows)
         if seen is not None or self._is_network:
@@ -119,6 +123,7 @@ def parse(text: str, max_series: int) -> list[Series]:
 
     Time stamps in the text are not used: a target's clock may be anything. Raises `SourceDown`.
     """
+    _check_size(text, max_series)
     is_openmetrics = text.rstrip().endswith("# EOF")
     try:
         families: Iterable[Any] = (
@@ -131,8 +136,6 @@ def parse(text: str, max_series: int) -> list[Series]:
         found: list[Series] = []
         for family in families:
             for sample in family.samples:
-                if len(found) >= max_series:
-                    raise SourceDown(f"more than {max_series} series (max_series)")
                 name = sample.name.removesuffix("_total") if sample.name in bare else sample.name
                 found.append(Series(name, dict(sample.labels), float(sample.value)))
     except (ValueError, TypeError, KeyError, IndexError, AttributeError) as error:
@@ -141,3 +144,14 @@ def parse(text: str, max_series: int) -> list[Series]:
     if not found and text.strip() and not text.lstrip().startswith("#"):
         raise SourceDown("no Prometheus text: not one series in it")
     return found
+
+
+def _check_size(text: str, max_series: int) -> None:
+    """Before the parsers, which take whatever they are given, see it. Raises `SourceDown`."""
+    num_series = 0
+    for line in text.split("\n"):
+        if len(line) > MAX_LINE_CHARACTERS:
+            raise SourceDown(f"no Prometheus text: a line of {len(line)} characters")
+        num_series += line[:1] not in ("", "#")
+        if num_series > max_series:
+            raise SourceDown(f"more than {max_series} series (max_series)")

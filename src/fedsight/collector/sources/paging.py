@@ -16,6 +16,9 @@ from fedsight.collector.sources.source import SourceDown, Web
 
 PAGE = 1000
 
+MAX_EVENTS = 10_000
+"""In one poll, whatever a system gives; the next one goes on behind them."""
+
 
 class Page(msgspec.Struct):
     """New events, oldest first. ids: of the last two delivered, for the next poll. gap: some may be missing before these."""
@@ -32,7 +35,7 @@ async def new_events(web: Web, path: str, ids: list[str], until: float) -> Page:
     """
     found: list[dict[str, Any]] = []
     gap = False
-    while not found or time.monotonic() < until:
+    while not found or (time.monotonic() < until and len(found) < MAX_EVENTS):
         reply = await web.json(path, since_event_id=ids[0] if len(ids) > 1 else None, limit=PAGE)
         events = _events_of(reply, path)
         if not events:
@@ -42,6 +45,7 @@ async def new_events(web: Web, path: str, ids: list[str], until: float) -> Page:
             events = events[len(known) - known[::-1].index(ids[-1]) :]
         elif ids:
             gap = True
+        events = events[: MAX_EVENTS - len(found)]
         found += events
         ids = [*ids, *map(event_id, events)][-2:]
         newest = reply.get("last_event_id") if isinstance(reply, dict) else None

@@ -32,6 +32,9 @@ MAX_START_JITTER_SEC = 2.0
 JITTER = 0.05
 """Share of an interval by which polls are moved at random, so that many sources don't fall into step."""
 
+MAX_RUN_ID_CHARS = 1_000
+"""A source that calls its training by a longer name is not believed: the name stands in each journal's first line."""
+
 YEAR_2000 = 946_684_800.0
 MAX_AHEAD_SEC = 86_400.0
 """A source's clock may be so far ahead; what it says beyond that, or before 2000, is no time."""
@@ -169,6 +172,9 @@ class _Watch:
 
     async def _write(self, polled: Polled) -> int:
         now = time.time()
+        for run_id in polled.runs:
+            if len(run_id) > MAX_RUN_ID_CHARS:
+                raise SourceDown(f"it calls its training by a name of {len(run_id)} characters")
         had_clock_error = self._forget_clock_error(polled)
         name = self.status.name
         polled = Polled(
@@ -193,6 +199,8 @@ class _Watch:
         if self._told != "up" or polled.cursor != self._cursor:
             open_runs = self._open_after(polled.runs)
             state = self._state(now, "up", polled.cursor, open_runs)
+            if (size := len(encode(state))) > MAX_LINE_BYTES:
+                raise SourceDown(f"where to go on from takes {size} bytes: its ids are too long, or too many")
         await self._writers.write(name, polled, state)
         self._cursor, self._told, self._open_runs = polled.cursor, "up", open_runs
         return count
