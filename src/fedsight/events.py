@@ -526,7 +526,7 @@ def decode_block(data: bytes, start: int) -> Block:
     if b'"$float"' not in data:
         decoded: Any  # a list of less than a block may hold, which a list may not be
         try:
-            decoded: list[Any] = _strict.decode_lines(data)
+            decoded = _strict.decode_lines(data)
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
             decoded = []
         # Fewer than lines: an empty line, which is no event.

@@ -137,7 +137,7 @@ class Run:
         monitor_options = None if monitor is None or monitor is False else _monitor_options(monitor)
         self._monitor: RunMonitor | None = None
         if client_id is not None:
-            self.client_id = self._name_of(client_id_of(client_id))
+            self.client_id = self.recorded_name(client_id_of(client_id))
         if run_id is not None and not isinstance(run_id, (str, int)):
             raise UsageError("run_id", f"run_id must be a string, not {run_id!r}.")
         self._started_sec = time.monotonic()
@@ -250,7 +250,7 @@ class Run:
         if self.client_id is not None:
             return  # at a site it only says which round the next updates are for
         self._round_started_sec[number] = time.monotonic()
-        ids = None if selected is None else [self._name_of(each) for each in _client_ids(selected)]
+        ids = None if selected is None else [self.recorded_name(each) for each in _client_ids(selected)]
         self._record(RoundStart(ts=time.time(), round=number, selected=ids))
 
     def log_client_update(
@@ -265,7 +265,7 @@ class Run:
         if type(client_id) is not str or not client_id:
             client_id = self.client_id if client_id is None and self.client_id else client_id_of(client_id)
         if self._pseudonym is not None:
-            client_id = self._name_of(client_id)
+            client_id = self.recorded_name(client_id)
         if self.client_id is not None:
             self._only_for_itself(client_id)
         if self._blur is not None:
@@ -403,7 +403,7 @@ class Run:
 
     def _client(self, client_id: str | int) -> str:
         """A client's id as it is recorded. Raises `UsageError` where a site speaks of another one."""
-        name = self._name_of(client_id_of(client_id))
+        name = self.recorded_name(client_id_of(client_id))
         if self.client_id is not None:
             self._only_for_itself(name)
         return name
@@ -617,7 +617,12 @@ class Run:
 
     # ── what is not recorded ──────────────────────────────────────────────────────────────────
 
-    def _name_of(self, client_id: str) -> str:
+    @property
+    def is_anonymous(self) -> bool:
+        """Whether clients are recorded by pseudonyms: what else would tell who they are must stay out, too."""
+        return self._pseudonym is not None
+
+    def recorded_name(self, client_id: str) -> str:
         """What stands for a client in the recording; a pseudonym of our own stays what it is."""
         if self._pseudonym is None or client_id == self.client_id:
             return client_id

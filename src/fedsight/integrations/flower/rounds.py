@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from fedsight.events import Log
 from fedsight.integrations.flower.figures import SHORT, OpenPhase, OpenRound, of_reply, of_round
 from fedsight.integrations.flower.guard import Guard
 from fedsight.integrations.flower.metric_names import of_round as own_round_figures
@@ -187,8 +186,7 @@ class Rounds:
                 message = (
                     f"{self._guard.num_errors} times something was not recorded; the last: {self._guard.last_error}"
                 )
-                log = Log(ts=time.time(), component="flower", event="errors", message=message, level="error")
-                self.run._record(log)  # noqa: SLF001
+                self.run.log_event("flower", "errors", message, level="error")
 
     # ── what is recorded of a client ──────────────────────────────────────────────────────────
 
@@ -218,7 +216,7 @@ class Rounds:
         fields["bytes_sent"], fields["bytes_received"] = round_.sent.get(node), round_.received.get(node)
         if client != node:
             fields["node_id"] = node
-        if self.run._pseudonym is not None:  # noqa: SLF001
+        if self.run.is_anonymous:
             fields.pop("node_id", None)
             fields.pop("partition_id", None)
         self.run.log_client_update(client, phase.round, **fields)
@@ -237,7 +235,7 @@ class Rounds:
         phase = self._open
         assert phase is not None
         missing = [node for node in phase.bytes_down if node not in phase.replied]
-        shown = ", ".join(self.run._name_of(self._names.of(node)) for node in missing[:_NAMED_AT_MOST])  # noqa: SLF001
+        shown = ", ".join(self.run.recorded_name(self._names.of(node)) for node in missing[:_NAMED_AT_MOST])
         more = f" and {len(missing) - _NAMED_AT_MOST} more" if len(missing) > _NAMED_AT_MOST else ""
         return (
             f"Round {phase.round}, {phase.phase}: {len(phase.replied)} of {len(phase.bytes_down)} clients have answered; "
@@ -246,8 +244,7 @@ class Rounds:
 
     def _say(self, event: str, message: str, level: Level, waiting_sec: float) -> None:
         with self._guard("recording that the training waits"):
-            extra = {"waiting_sec": waiting_sec}
+            extra: dict[str, Any] = {"waiting_sec": waiting_sec}
             if self._open is not None:
-                extra |= {"round": self._open.round, "phase": self._open.phase}  # type: ignore[dict-item]
-            log = Log(ts=time.time(), component="flower", event=event, message=message, level=level, extra=extra)
-            self.run._record(log)  # noqa: SLF001
+                extra |= {"round": self._open.round, "phase": self._open.phase}
+            self.run.log_event("flower", event, message, level=level, **extra)
