@@ -25,8 +25,8 @@ test: .venv/.dev servers ## Run all tests (ARGS="-k journal"; COVERAGE=1 measure
 test-alone: .venv/.dev servers ## Run the tests that want a quiet machine: real switches, an MLflow server, forks
 	$(BIN)/pytest -m alone $(ARGS)
 
-test-frameworks: .venv/.dev ## Run real federations of NVFLARE and Flower, in environments of their own
-	$(BIN)/pytest -m frameworks $(ARGS)
+test-frameworks: .venv/.dev ## Run real federations of NVFLARE, Flower and APPFL, in environments of their own
+	$(BIN)/pytest -n 2 --dist loadfile -m frameworks $(ARGS)
 
 bench: .venv/.dev ## Measure, and compare with peers
 	$(BIN)/python bench/run.py $(ARGS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
 import subprocess
@@ -35,16 +36,18 @@ def python_of(environment: str) -> Path:
     """
     folder = FOLDER / environment
     python = folder / "bin" / "python"
-    made = folder / "made"
-    if made.exists():
-        return python
-    venv.create(folder, with_pip=True, clear=True)
-    _install(python, environment, ["msgspec", "psutil", *PACKAGES[environment]])
-    if environment in ALONE:
-        _install(python, environment, ["--no-deps", *ALONE[environment]])
-    (site_packages,) = folder.glob("lib/python*/site-packages")
-    (site_packages / "fedsight.pth").write_text(f"{ROOT / 'src'}\n")
-    made.touch()
+    FOLDER.mkdir(exist_ok=True)
+    with (FOLDER / f"{environment}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # tests run side by side, and one makes it for all
+        made = folder / "made"
+        if not made.exists():
+            venv.create(folder, with_pip=True, clear=True)
+            _install(python, environment, ["msgspec", "psutil", *PACKAGES[environment]])
+            if environment in ALONE:
+                _install(python, environment, ["--no-deps", *ALONE[environment]])
+            (site_packages,) = folder.glob("lib/python*/site-packages")
+            (site_packages / "fedsight.pth").write_text(f"{ROOT / 'src'}\n")
+            made.touch()
     return python
 
 
