@@ -1,4 +1,4 @@
-"""(h) The Flower bridge: what it adds to a round, to a reply and to a process's memory. The strategy is driven without a network."""
+"""(i) The Flower bridge: what it adds to a round, to a reply and to a process's memory. The strategy is driven without a network."""
 
 from __future__ import annotations
 

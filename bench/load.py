@@ -1,4 +1,4 @@
-"""Producers, browsers, questions and sources at once, on one collector: is anything lost, how long do answers take, does memory stay.
+"""(h) Producers, browsers, questions and sources at once, on one collector: is anything lost, how long do answers take, does memory stay.
 
     python bench/load.py                                                # 100 producers, 200 WebSockets, 5 sources, 60 s
     python bench/load.py --seconds 1800 --producers 20 --readers 20     # half an hour, for the memory

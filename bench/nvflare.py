@@ -1,4 +1,4 @@
-"""(h) NVFLARE: what of 3 sites x 900 fast metrics is kept, and what an MLflow that is away, slow or picky costs the job."""
+"""(j) NVFLARE: what of 3 sites x 900 fast metrics is kept, and what an MLflow that is away, slow or picky costs the job."""
 
 from __future__ import annotations
 
