@@ -48,7 +48,11 @@ PARTS: dict[str, tuple[str, list[str], list[str]]] = {
         [],
         ["--quick", "--repeats", "1"],
     ),
-    "nvflare": ("(j) NVFLARE: metrics that are kept, with NVFLARE's own receivers and with Fedsight's", [], ["--quick"]),
+    "nvflare": (
+        "(j) NVFLARE: metrics that are kept, with NVFLARE's own receivers and with Fedsight's",
+        [],
+        ["--quick"],
+    ),
     "dashboard": ("(e) The dashboard of a run of 200 rounds x 100 clients", [], ["--repeat", "2"]),
 }
 

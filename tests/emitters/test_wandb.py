@@ -323,6 +323,7 @@ def test_an_open_run_of_the_users_is_adopted_and_left_open(folder: Path) -> None
     mine.log({"after": 1.0})
     assert "added" in mine.tags
     mine.finish()
+    wait_until(lambda: points(history(folder), "after"))  # W&B itself writes some moments after its finish()
     rows = history(folder)
     assert points(rows, "round/accuracy") == [(0, 0.5)]
     assert points(rows, "after") == [(None, 1.0)]
