@@ -201,7 +201,10 @@ class Delivery:
                 left: list[Emitter] = []
                 for emitter in waiting:
                     try:
-                        (complete if emitter.drain(paths, wait_sec / len(waiting)) else left).append(emitter)
+                        if emitter.drain(paths, wait_sec / len(waiting)):
+                            complete.append(emitter)
+                        elif not _has_given_up(emitter, paths):
+                            left.append(emitter)
                     except Exception:
                         logger.exception("fedsight: the emitter %s failed", type(emitter).__name__)
                 waiting = left
@@ -269,6 +272,11 @@ def emitter_log(state: EmitterState, event: str, text: str, *, is_good: bool) ->
         level="info" if is_good else "warning",
         extra=told,
     )
+
+
+def _has_given_up(emitter: Emitter, paths: Sequence[Path]) -> bool:
+    """Whether there is no use in waiting for it any longer."""
+    return hasattr(emitter, "has_given_up") and bool(emitter.has_given_up(paths))
 
 
 def _needs_open_journal(emitter: Emitter) -> bool:

@@ -10,15 +10,25 @@ from typing import Any
 
 import pytest
 import uvicorn
+from websockets.sync.client import connect
 
 from collector.harness import until
 from fedsight.collector.http_limits import MAX_HEAD_BYTES, LimitedHttp
 
+PATIENCE_SEC = 1.0
 START = b"GET / HTTP/1.1\r\nHost: localhost\r\n"
 
 
 async def app(scope: Any, receive: Any, send: Any) -> None:
-    while (await receive()).get("more_body"):
+    if scope["type"] == "websocket":
+        await receive()
+        await send({"type": "websocket.accept"})
+        await asyncio.sleep(2.5 * PATIENCE_SEC)
+        await send({"type": "websocket.send", "text": "still there"})
+        return
+    if scope["path"] == "/busy":
+        await asyncio.sleep(2.5 * PATIENCE_SEC)
+    while scope["path"] != "/refused" and (await receive()).get("more_body"):
         pass
     await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"2")]})
     await send({"type": "http.response.body", "body": b"ok"})
@@ -26,8 +36,8 @@ async def app(scope: Any, receive: Any, send: Any) -> None:
 
 @pytest.fixture
 def port(monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
-    monkeypatch.setattr("fedsight.collector.http_limits.HEAD_SEC", 0.3)
-    config = uvicorn.Config(app, http=LimitedHttp, port=0, lifespan="off", log_level="critical")
+    monkeypatch.setattr("fedsight.collector.http_limits.PATIENCE_SEC", PATIENCE_SEC)
+    config = uvicorn.Config(app, http=LimitedHttp, ws="websockets-sansio", port=0, lifespan="off", log_level="critical")
     server = uvicorn.Server(config)
     thread = threading.Thread(target=lambda: asyncio.run(server.serve()))
     thread.start()
@@ -69,11 +79,45 @@ def test_a_head_that_does_not_come_ends_the_connection(port: int, said: bytes) -
         assert told(client).count(b"200 OK") == said.count(b"\r\n\r\n")
 
 
-def test_a_request_may_be_long_and_slow_once_its_head_is_there(port: int) -> None:
+@pytest.mark.parametrize("path", [b"/", b"/refused"])
+def test_a_body_that_trickles_ends_the_connection(port: int, path: bytes) -> None:
+    with socket.create_connection(("127.0.0.1", port)) as client:
+        client.settimeout(0.05)
+        client.sendall(START.replace(b"/", path, 1) + b"Content-Length: 200000\r\n\r\n")
+        found = b""
+        for _ in range(400):
+            try:
+                client.sendall(b"b")
+                if not (part := client.recv(1000)):
+                    break
+                found += part
+            except TimeoutError:
+                continue
+            except OSError:
+                break
+        else:
+            raise AssertionError("it is still there")
+        assert found.count(b"200 OK") == (path == b"/refused")
+
+
+def test_a_long_body_may_take_its_time(port: int) -> None:
     with socket.create_connection(("127.0.0.1", port)) as client:
         client.sendall(START + b"Connection: close\r\nContent-Length: 200000\r\n\r\n")
-        client.settimeout(0.6)  # longer than a head may take
-        with pytest.raises(TimeoutError):
-            client.recv(1)
+        client.settimeout(PATIENCE_SEC / 5)
+        for _ in range(10):  # twice as long as a head may take
+            with pytest.raises(TimeoutError):
+                client.recv(1)
+            client.sendall(b"b" * 20_000)
+        assert told(client).endswith(b"ok")
+
+
+def test_a_body_that_nobody_reads_yet_is_waited_for(port: int) -> None:
+    with socket.create_connection(("127.0.0.1", port)) as client:
+        client.sendall(START.replace(b"/", b"/busy", 1) + b"Connection: close\r\nContent-Length: 200000\r\n\r\n")
         client.sendall(b"b" * 200_000)
         assert told(client).endswith(b"ok")
+
+
+def test_a_websocket_may_say_nothing(port: int) -> None:
+    with connect(f"ws://127.0.0.1:{port}/", proxy=None) as client:
+        assert client.recv(timeout=20) == "still there"

@@ -27,7 +27,9 @@ def while_good(send: Send, is_good: Callable[[], bool], clock: Callable[[], floa
         nonlocal checked_at, is_over
         if is_over:
             return
-        if message["type"] in _LAST and clock() - checked_at >= CHECK_SEC:
+        # What is not a stream is answered whole: it has said how long it is.
+        is_stream = message["type"] == "websocket.send" or message.get("more_body", False)
+        if is_stream and clock() - checked_at >= CHECK_SEC:
             checked_at = clock()
             is_over = not is_good()
         await send(_LAST[message["type"]] if is_over else message)  # type: ignore[arg-type]

@@ -92,6 +92,10 @@ class CollectorEmitter:
             shipment.done.wait(max(0.0, deadline - time.monotonic()))
         return all(shipment.complete for shipment in self._of(paths))
 
+    def has_given_up(self, paths: Sequence[Path]) -> bool:
+        """Whether none of these is being shipped any more: a wrong token or address does not get better by waiting."""
+        return all(shipment.done.is_set() for shipment in self._of(paths))
+
     def _tell(self, change: Change, text: str) -> None:
         if self.on_change is not None:
             self.on_change(change, text)

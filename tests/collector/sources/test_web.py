@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from collector.sources.asking import Asking
 from collector.sources.standins import Standin, send
 from fedsight.collector.sources.config import Access
 from fedsight.collector.sources.source import SourceDown
@@ -184,3 +185,23 @@ def test_proxies_of_the_environment_are_not_asked(monkeypatch: pytest.MonkeyPatc
         monkeypatch.setenv(name, "http://127.0.0.1:9")
     with Echo() as system:
         assert ask(system.url)["path"] == "/x"
+
+
+@pytest.mark.timeout(30)
+@pytest.mark.parametrize(
+    ("kind", "answers"),
+    [
+        ("ofctl", {"/stats/switches": list(range(1_000_000))}),
+        ("onos", {"/onos/v1/devices": {"devices": [{"id": str(n)} for n in range(200_000)]}}),
+        ("fl_server", {"/metrics": {}, "/rounds": {"rounds": [{}] * 1_000_000}}),
+        ("fl_server", {"/metrics": {}, "/events": [{}] * 1_000_000, "/rounds": []}),
+        ("policy", {"/metrics": {}, "/api/v1/policy_decisions": [{}] * 1_000_000}),
+    ],
+)
+def test_a_million_rows_of_nothing_are_not_gone_through(kind: str, answers: dict[str, Any]) -> None:
+    class Flood(Standin):
+        def answer(self, path: str, params: dict[str, str]) -> Any:
+            return answers.get(path)
+
+    with Flood() as server, pytest.raises(SourceDown, match="at most"):
+        Asking(kind=kind, url=server.url, timeout_sec=9).poll()

@@ -14,7 +14,7 @@ import jmespath
 import msgspec
 from jmespath.exceptions import JMESPathError
 
-from fedsight.collector.sources.source import SourceDown
+from fedsight.collector.sources.source import SourceDown, checked_rows
 from fedsight.collector.sources.times import epoch_sec, number, numbers_in, whole
 from fedsight.errors import UsageError
 from fedsight.events import ClientUpdate, RoundEnd
@@ -98,6 +98,8 @@ def snapshot(mapping: Mapping, answer: Any) -> Snapshot:
     try:
         about = {key: find(answer) for key, find in mapping.whole.items()}
         of_rounds = about.get("rounds") if "rounds" in mapping.whole else [answer]
+        if isinstance(of_rounds, list):
+            checked_rows(of_rounds, "mapping.rounds")
         rounds = [{key: find(one) for key, find in mapping.round.items()} for one in of_rounds or ()]
         sampled = {key: find(answer) for key, find in mapping.sample.items()}
     except (JMESPathError, TypeError) as error:
@@ -133,7 +135,7 @@ def _clients(found: Any, end: RoundEnd) -> list[ClientUpdate]:
     if isinstance(found, dict):
         found = [{"id": key, **value} for key, value in found.items() if isinstance(value, dict)]
     updates = []
-    for one in found if isinstance(found, list) else ():
+    for one in checked_rows(found, "mapping.clients") if isinstance(found, list) else ():
         if not isinstance(one, dict):
             continue
         client_id = one.get("client_id", one.get("id"))

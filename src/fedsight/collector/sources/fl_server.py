@@ -14,7 +14,7 @@ import msgspec
 from fedsight.collector.sources.fl_mapping import Mapping, compile_mapping, snapshot
 from fedsight.collector.sources.fl_telling import Cursor, FLServerConfig, Telling, round_of
 from fedsight.collector.sources.paging import new_events
-from fedsight.collector.sources.source import Polled, SourceDown, Web
+from fedsight.collector.sources.source import Polled, SourceDown, Web, checked_rows
 from fedsight.collector.sources.web import if_there
 
 __all__ = ["FLServer", "FLServerConfig"]
@@ -66,7 +66,7 @@ class FLServer:
             rows = reply.get("rounds") if isinstance(reply, dict) else reply
             if not isinstance(rows, list):
                 raise SourceDown("GET /rounds answered without a list of rounds")
-            telling.take_rounds(rows, metrics)
+            telling.take_rounds(checked_rows(rows, "GET /rounds"), metrics)
             last = max(map(round_of, rows), default=-1)
             if telling.is_full or len(rows) < ROUNDS_A_PAGE or last < first or time.monotonic() >= until:
                 return True

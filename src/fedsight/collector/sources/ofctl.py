@@ -12,7 +12,7 @@ import msgspec
 from fedsight.collector.sources.counters import count, seconds
 from fedsight.collector.sources.network import COUNTERS, Network, NetworkConfig, Port, Seen, known
 from fedsight.collector.sources.optional_parts import OptionalParts
-from fedsight.collector.sources.source import Polled, SourceDown, Web
+from fedsight.collector.sources.source import Polled, SourceDown, Web, checked_rows
 from fedsight.collector.sources.topology import Direction, View, device_id, port_no
 from fedsight.collector.sources.traffic import Flow
 
@@ -20,6 +20,10 @@ T = TypeVar("T")
 
 AT_ONCE = 4
 """Requests in flight: the controller asks its switches one by one behind them."""
+
+
+MAX_SWITCHES = 5_000
+"""Each is asked several questions in a poll: more could not be answered in time."""
 
 
 class OfctlConfig(NetworkConfig, kw_only=True, frozen=True, forbid_unknown_fields=True):
@@ -110,6 +114,8 @@ class OfctlSource:
     async def poll(self, web: Web, cursor: dict[str, Any] | None) -> Polled:
         """Ask the controller for its switches, then for each of them. Raises `SourceDown` where there is no list of switches."""
         dpids = await self._get(web, "/stats/switches", list[int])
+        if len(dpids) > MAX_SWITCHES:
+            raise SourceDown(f"/stats/switches: {len(dpids)} switches; {MAX_SWITCHES} are asked at most")
         at_once = asyncio.Semaphore(AT_ONCE)
 
         async def in_turn(dpid: int) -> _Switch:
@@ -174,6 +180,9 @@ class OfctlSource:
 
     async def _get(self, web: Web, path: str, of: type[T]) -> T:
         answer = await web.json(self.config.url.rstrip("/") + path)
+        for rows in answer.values() if isinstance(answer, dict) else (answer,):
+            if isinstance(rows, list):
+                checked_rows(rows, path)
         try:
             return msgspec.convert(answer, of)
         except msgspec.ValidationError as error:

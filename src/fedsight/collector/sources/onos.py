@@ -12,7 +12,7 @@ import msgspec
 from fedsight.collector.sources.counters import count, seconds
 from fedsight.collector.sources.network import Network, NetworkConfig, Port, Seen, known
 from fedsight.collector.sources.optional_parts import OptionalParts
-from fedsight.collector.sources.source import Polled, SourceDown, Web
+from fedsight.collector.sources.source import Polled, SourceDown, Web, checked_rows
 from fedsight.collector.sources.topology import Direction, View, device_id, port_no
 from fedsight.collector.sources.traffic import Flow
 
@@ -168,9 +168,10 @@ class OnosSource:
             raise SourceDown(f"/onos/v1/{path}: the answer has no {key!r}")
         try:
             # Not strict: numbers come as text from some versions.
-            return msgspec.convert(answer[key], list[of], strict=False)  # type: ignore[valid-type]
+            rows: list[T] = msgspec.convert(answer[key], list[of], strict=False)  # type: ignore[valid-type]
         except msgspec.ValidationError as error:
             raise SourceDown(f"/onos/v1/{path}: {error}") from error
+        return checked_rows(rows, f"/onos/v1/{path}")
 
     def _url(self, path: str) -> str:
         base = self.config.url.rstrip("/")
@@ -227,7 +228,7 @@ def _ports(facts: list[_PortFacts], counters: list[_DevicePorts]) -> list[Port]:
         for fact in facts
     }
     for device in counters:
-        for told in device.ports:
+        for told in checked_rows(device.ports, f"/onos/v1/statistics/ports of {device.device}"):
             key = device_id(device.device), port_no(told.port)
             port = ports.setdefault(key, Port(*key))
             port.duration_sec = seconds(told.duration_sec)

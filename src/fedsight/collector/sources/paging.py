@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from fedsight.collector.sources.source import SourceDown, Web
+from fedsight.collector.sources.source import SourceDown, Web, checked_rows
 
 PAGE = 1000
 
@@ -64,5 +64,6 @@ def _events_of(reply: Any, path: str) -> list[dict[str, Any]]:
     events = reply.get("events") if isinstance(reply, dict) else reply
     if not isinstance(events, list):
         raise SourceDown(f"GET {path} answered without a list of events")
+    checked_rows(events, f"GET {path}")
     # What has no id can't be told from what came before.
     return [event for event in events if isinstance(event, dict) and event_id(event)]

@@ -16,7 +16,7 @@ import msgspec
 
 from fedsight.collector.sources.fl_events import level_of, log_of, type_of
 from fedsight.collector.sources.paging import event_id, new_events
-from fedsight.collector.sources.source import Polled, SourceConfig, SourceDown, Web
+from fedsight.collector.sources.source import Polled, SourceConfig, SourceDown, Web, checked_rows
 from fedsight.collector.sources.times import epoch_sec, number, numbers_in
 from fedsight.collector.sources.web import if_there
 from fedsight.events import Event, Log, Policy, Sample
@@ -132,7 +132,7 @@ class PolicyEngine:
             rows = reply.get("decisions") if isinstance(reply, dict) else reply
             if not isinstance(rows, list):
                 raise SourceDown("GET /api/v1/policy_decisions answered without a list")
-            rows = [row for row in rows if isinstance(row, dict)]
+            rows = [row for row in checked_rows(rows, "GET /api/v1/policy_decisions") if isinstance(row, dict)]
             before = len(found)
             found |= {ident: row for row in rows if (ident := decision_id(row)) not in found}
             times = [ts for row in rows if (ts := epoch_sec(row.get("timestamp"))) is not None]
@@ -194,7 +194,7 @@ class PolicyEngine:
         if not isinstance(rows, list):
             raise SourceDown("GET /api/v1/policy_metrics answered without a list")
         hours: dict[float, dict[str, float]] = {}
-        for row in rows:
+        for row in checked_rows(rows, "GET /api/v1/policy_metrics"):
             ts = epoch_sec(row.get("timestamp")) if isinstance(row, dict) else None
             # How many policies there are now says nothing about an hour that is over.
             if ts is None or not first <= ts <= last or row.get("metric_type") == "policy_count":

@@ -32,6 +32,9 @@ MAX_START_JITTER_SEC = 2.0
 JITTER = 0.05
 """Share of an interval by which polls are moved at random, so that many sources don't fall into step."""
 
+MAX_EVENTS = 100_000
+"""In one poll. What gives more, at every poll, would fill the disk and hold up everybody."""
+
 MAX_RUN_ID_CHARS = 1_000
 """A source that calls its training by a longer name is not believed: the name stands in each journal's first line."""
 
@@ -172,6 +175,9 @@ class _Watch:
 
     async def _write(self, polled: Polled) -> int:
         now = time.time()
+        num_events = len(polled.events) + sum(map(len, polled.runs.values()))
+        if num_events > MAX_EVENTS:
+            raise SourceDown(f"it gave {num_events} events at once; {MAX_EVENTS} are taken at most")
         for run_id in polled.runs:
             if len(run_id) > MAX_RUN_ID_CHARS:
                 raise SourceDown(f"it calls its training by a name of {len(run_id)} characters")

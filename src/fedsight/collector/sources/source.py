@@ -6,12 +6,19 @@ knows how the source does.
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, TypeVar
 
 import msgspec
 
 from fedsight.errors import FedsightError
 from fedsight.events import Event
+
+T = TypeVar("T")
+
+
+MAX_ROWS = 50_000
+"""In one list of an answer. A body that is not too large may hold a million rows of nothing: to go through them would
+hold up everybody. Rows that say something are longer: no body of 8 MiB has that many."""
 
 
 class SourceConfig(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
@@ -28,6 +35,13 @@ class SourceConfig(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fie
 
 class SourceDown(FedsightError):
     """A poll could not be done; the message says why, in a few words, without secrets."""
+
+
+def checked_rows(rows: list[T], where: str) -> list[T]:
+    """The rows where they are not too many. where: for the message, such as "GET /rounds". Raises `SourceDown`."""
+    if len(rows) > MAX_ROWS:
+        raise SourceDown(f"{where} answered {len(rows)} rows; {MAX_ROWS} are read at most")
+    return rows
 
 
 class Polled(msgspec.Struct):
