@@ -227,6 +227,21 @@ def test_a_missing_package_is_said_in_a_line_with_the_command(tmp_path: Path, ca
     assert "\n" not in line
 
 
+def test_the_end_of_a_run_does_not_wait_for_a_package_that_is_missing(tmp_path: Path) -> None:
+    def missing(_: Batch) -> None:
+        raise MissingExtra("notebooks", "notebook")
+
+    destination = Notebook(before_delivery=missing)
+    emitter = Following(destination)
+    with a_run(tmp_path, emitter) as run:
+        record(run)
+    assert not emitter.drain([run.path], timeout_sec=0)
+    # By the clock of its own state: it gave up, and did not run out of time.
+    ended = of_type(run.path, RunEnd)[0].ts
+    assert emitter.state().failing_since is not None
+    assert time.time() - ended < 25
+
+
 def test_a_line_that_a_destination_fails_on_is_left_out_alone(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     def choke(batch: Batch) -> None:
         for line in batch.lines:

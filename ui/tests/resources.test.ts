@@ -79,4 +79,5 @@ it('draws any key that is chosen, and the first ones of a node that has no known
   expect(shown(['cpu_pct', 'process.thread.count'], ['process.thread.count'])).toEqual(['CPU', 'process.thread.count'])
   expect(shown(['b', 'a', 'g', 'f', 'e', 'd', 'c'])).toEqual(['a', 'b', 'c', 'd', 'e', 'f'])
   expect(shown(['b', 'a'], ['b', 'gone'])).toEqual(['b'])
+  expect(shown(['a_bucket{le=1}', 'b_count'])).toEqual(['b_count'])
 })

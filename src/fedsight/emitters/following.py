@@ -96,6 +96,10 @@ class Following:
         self._wake.set()
         return self._complete.wait(timeout_sec)
 
+    def has_given_up(self, paths: Sequence[Path]) -> bool:
+        """Whether waiting mends nothing: a package is missing."""
+        return self._trouble.is_lasting
+
     def detach(self, paths: Sequence[Path]) -> None:
         """Let go of these journals; what is not delivered stays for `fedsight sync`."""
         if os.getpid() != self._pid:

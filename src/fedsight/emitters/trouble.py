@@ -10,6 +10,8 @@ import traceback
 from collections.abc import Callable
 from typing import Literal
 
+from fedsight.errors import MissingExtra
+
 logger = logging.getLogger("fedsight")
 
 Change = Literal["failing", "working"]
@@ -65,6 +67,8 @@ class Trouble:
         self.failing_since: float | None = None
         self.last_error: str | None = None
         self.num_failed = 0
+        self.is_lasting = False
+        """Waiting mends nothing: a package is missing."""
         self._backoff_sec = _FIRST_BACKOFF_SEC
         self._said_sec: float | None = None
         self._is_said = False
@@ -73,6 +77,7 @@ class Trouble:
     def failed(self, error: BaseException) -> None:
         """A call failed, and will be made again."""
         self.last_error = described(error)
+        self.is_lasting = isinstance(error, MissingExtra)
         if self.failing_since is None:
             self.failing_since = time.time()
             now_sec = time.monotonic()
@@ -88,6 +93,7 @@ class Trouble:
     def worked(self) -> None:
         """A call succeeded."""
         self._backoff_sec = _FIRST_BACKOFF_SEC
+        self.is_lasting = False
         if self.failing_since is not None:
             self.failing_since = None
             if self._is_said:

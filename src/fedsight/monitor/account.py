@@ -155,6 +155,7 @@ class _Memory:
         self._has_gate = has_gate
         self._gate_mb: float | None = None
         self._areas = dict.fromkeys(("ram_mb", "memory_pct"), 0.0)
+        self._read: dict[str, list[float]] = {name: [] for name in self._areas}
         self._sec = 0.0
 
     def add(self, interval: Interval) -> None:
@@ -170,6 +171,7 @@ class _Memory:
         for name in self._areas:
             now = interval.figures[name]
             before = interval.before.get(name, now) if is_known_before else now
+            self._read[name] += [before, now]
             self._areas[name] += (before + now) / 2 * interval.duration_sec
 
     def correct(self, summary: dict[str, Any]) -> None:
@@ -181,7 +183,8 @@ class _Memory:
             return
         summary["peak_memory_rss_bytes"] = round(self.peak_mb * BYTES_PER_MB)
         for name, area in self._areas.items():
-            summary["figures"][name]["mean"] = area / self._sec
+            spread = summary["figures"][name]
+            spread.update(mean=area / self._sec, min=min(self._read[name]), max=max(self._read[name]))
         summary["avg_memory_usage"] = summary["figures"]["memory_pct"]["mean"]
         summary["avg_memory_rss_bytes"] = summary["figures"]["ram_mb"]["mean"] * BYTES_PER_MB
 

@@ -121,8 +121,10 @@ class Tally:
                 self._put(name, rate, rate, sec)
         for name in LEVELS:
             if name in figures:
-                value = figures[name]
-                self._put(name, value, (value + before.get(name, value)) / 2, sec)
+                value, earlier = figures[name], before.get(name, figures[name])
+                if name not in self._values:
+                    self._put(name, earlier, 0.0, 0.0)  # the mean has it, and so must least and most
+                self._put(name, value, (value + earlier) / 2, sec)
 
     def _put(self, name: str, value: float, mean: float, sec: float) -> None:
         if name not in self._values:

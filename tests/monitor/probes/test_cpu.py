@@ -240,7 +240,7 @@ def test_the_machine_and_what_the_process_may_use_of_it(start_program):
     assert values["system.cpu.logical.count"] == os.cpu_count()
     assert values["fedsight.cpu.available"] == 1
     assert values["fedsight.process.count"] == values["process.thread.count"] == 1
-    assert values["system.cpu.time{cpu.mode=idle}"] == 0
+    assert not any(key.startswith("system.cpu.time") for key in values)  # read 5 s from now: until then unknown, not 0
     assert cpus_available(os.getpid(), 1) <= (os.cpu_count() or 1)
     probe.close()
 

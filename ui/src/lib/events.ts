@@ -24,7 +24,7 @@ export function isOfRounds(event: FedEvent): boolean {
   return event.kind === 'round_start' || event.kind === 'round_end'
 }
 
-/** What a monitor can't measure on this machine is many lines, none of which is news: `fedsight probes` and summaries say it. */
+/** What a monitor can't measure on its machine: many lines, none of which is news; `fedsight probes` and summaries say it. */
 export function isOfMissingProbe(event: FedEvent): boolean {
   return event.kind === 'log' && event.event === 'unavailable' && event.data?.['component'] === 'monitor'
 }

@@ -78,7 +78,8 @@ export const plainChart = (key: string): ResourceChart => ({ title: key, format:
 /** What a node's page draws: the known charts, and one for each chosen key; where there is neither, the first keys. */
 export function chartsShown(keys: readonly string[], chosen: readonly string[]): ResourceChart[] {
   const known = chartsOf(new Set(keys))
-  const more = known.length === 0 && chosen.length === 0 ? [...keys].sort().slice(0, PLAIN_CHARTS) : chosen.filter((key) => keys.includes(key))
+  const telling = keys.filter((key) => !/_bucket(\{|$)/.test(key)) // a histogram's buckets say little one by one
+  const more = known.length === 0 && chosen.length === 0 ? [...(telling.length > 0 ? telling : keys)].sort().slice(0, PLAIN_CHARTS) : chosen.filter((key) => keys.includes(key))
   return [...CHARTS, ...more.map(plainChart)]
 }
 

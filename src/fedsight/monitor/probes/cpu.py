@@ -57,7 +57,7 @@ class CpuProbe:
         self._machine_due_sec = now + _MACHINE_SEC
         self._machine_start = self._machine_sec()
         # What is told at each reading, most of it again.
-        self._told: dict[str, float] = dict.fromkeys(self._machine_start, 0.0)
+        self._told: dict[str, float] = {}
         self._told["system.cpu.logical.count"] = self._num_cpus
         self._family.refresh_for(self)
         self._num_changes = self._family.num_changes
@@ -75,7 +75,7 @@ class CpuProbe:
         if now >= self._machine_due_sec:
             self._machine_due_sec = now + _MACHINE_SEC
             for full_key, sec in self._machine_sec().items():
-                self._told[full_key] = max(self._told[full_key], sec - self._machine_start[full_key])
+                self._told[full_key] = max(self._told.get(full_key, 0.0), sec - self._machine_start[full_key])
         if now >= self._limits_due_sec:
             self._limits_due_sec = now + _LIMITS_SEC
             self._told["fedsight.cpu.available"] = cpus_available(self._target.pid, self._num_cpus)
