@@ -72,6 +72,14 @@ def test_a_missing_extra_is_answered_with_the_command_that_installs_it(command, 
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.parametrize("arguments", [[], ["--help"]])
+def test_help_says_what_works_where_only_the_recorder_is_installed(arguments, tmp_path):
+    done = run_bare(f"sys.argv = ['fedsight', *{arguments}]\nfrom fedsight.cli import main; main()", tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert {"monitor", "probes", "sync"} <= set(done.stdout.split())
+    assert "pip install 'fedsight[collector]'" in done.stdout
+
+
 def test_sync_works_where_only_the_recorder_is_installed(tmp_path):
     (tmp_path / "runs").mkdir()
     fedsight.Run("exp", runs_dir=tmp_path / "runs", verbose=False).finish()

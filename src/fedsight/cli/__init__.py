@@ -9,6 +9,17 @@ from fedsight.errors import FedsightError, MissingExtra
 
 _PACKAGES = ("typer", "rich")
 
+_HELP_OF_THE_BASE = """\
+Usage: fedsight COMMAND [ARGS]...
+
+What works as it is installed here (each has a --help):
+  monitor  Measure any program: fedsight monitor -- python train.py
+  probes   Show what this machine can measure.
+  sync     Deliver journals that a collector has not got yet.
+
+pip install 'fedsight[collector]' adds serve, view, token, reindex and more; 'fedsight[demo]' adds demo.
+"""
+
 
 def main() -> None:
     """Run the command line; faults that we know become one line on stderr and exit status 1."""
@@ -27,6 +38,9 @@ def main() -> None:
             from fedsight.cli.syncing import main as sync
 
             sync(sys.argv[2:])
+            return
+        if missing and sys.argv[1:2] in ([], ["--help"], ["-h"]):
+            sys.stdout.write(_HELP_OF_THE_BASE)
             return
         if missing:
             raise MissingExtra(missing[0], "collector")
