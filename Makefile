@@ -41,7 +41,7 @@ ui: .venv/.dev ## Build the dashboard into the package
 	$(BIN)/python hatch_build.py
 
 clean: ## Remove what was built (journals in runs/ stay)
-	rm -rf .venv build dist ui/node_modules src/fedsight/web/dist .coverage .coverage.* htmlcov
+	rm -rf .venv .venvs build dist ui/node_modules src/fedsight/web/dist .coverage .coverage.* htmlcov
 	rm -rf .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
