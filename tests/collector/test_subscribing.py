@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -40,9 +39,7 @@ def told_to_all(store: Store) -> list[list[dict[str, Any]]]:
         newsroom = Newsroom(store, Hub(store))
         return await asyncio.gather(*(first_news(newsroom, run_id) for run_id in RUNS))
 
-    # In a thread of its own: a browser test of the same process may have left its event loop running in this one.
-    with ThreadPoolExecutor(1) as thread:
-        return thread.submit(lambda: asyncio.run(listen())).result()
+    return asyncio.run(listen())
 
 
 @pytest.fixture

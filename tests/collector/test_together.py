@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -42,9 +41,7 @@ class Opened:
         self.together = Together(self.journals, self.parts.indexer)
 
     def append(self, additions: list[Addition]) -> None:
-        # In a thread of its own: a browser test of the same process may have left its event loop running in this one.
-        with ThreadPoolExecutor(1) as thread:
-            thread.submit(lambda: asyncio.run(self.together.append(additions))).result()
+        asyncio.run(self.together.append(additions))
 
     def close(self) -> None:
         self.parts.store.close()

@@ -78,7 +78,8 @@ class LiveDemo:
             self.process.wait()
 
 
-@pytest.fixture(scope="session")
+# Of a module: as long as it is there, its event loop runs in this thread, and asyncio.run() can't.
+@pytest.fixture(scope="module")
 def browser():
     if not Path(CHROMIUM).exists():
         why = "needs Debian's Chromium: apt-get install chromium"
