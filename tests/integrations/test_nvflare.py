@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -245,10 +244,7 @@ def test_fast_metrics_are_all_there_and_in_order_even_while_a_destination_hangs(
     check_nothing_is_lost(job, tmp_path)
 
 
-NOT_IN_CI = pytest.mark.skipif("CI" in os.environ, reason="in CI the oldest version but one stands for both")
-
-
-@pytest.mark.parametrize("environment", ["nvflare-2.8", pytest.param("nvflare-2.7", marks=NOT_IN_CI)])
+@pytest.mark.parametrize("environment", ["nvflare-2.8", "nvflare-2.7"])
 def test_fast_metrics_are_all_there_where_nvflare_itself_drops_them(environment: str, tmp_path: Path) -> None:
     job = simulate(environment, "burst", tmp_path / "ws")
     check_nothing_is_lost(job, tmp_path)
