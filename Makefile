@@ -4,6 +4,8 @@
 PYTHON ?= python3
 ARGS ?=
 COVERAGE ?=
+# More than there are cores: much of a test is waiting for a process.
+WORKERS ?= 3
 BIN := .venv/bin
 DASHBOARD_SOURCES := $(shell find ui -type f -not -path '*/node_modules/*' 2>/dev/null)
 PACKAGE_SOURCES := pyproject.toml $(wildcard hatch_build.py) $(DASHBOARD_SOURCES)
@@ -19,7 +21,7 @@ demo: .venv/.demo ## Train a real federation of 20 clients here and watch it (AR
 	@$(BIN)/fedsight demo $(ARGS)
 
 test: .venv/.dev servers ## Run all tests (ARGS="-k journal"; COVERAGE=1 measures what they cover, and takes half as long again)
-	$(BIN)/pytest -n 2 --dist loadfile -m "not alone and not frameworks" $(if $(COVERAGE),--cov --cov-report=term --cov-fail-under=90) $(ARGS)
+	$(BIN)/pytest -n $(WORKERS) --dist loadfile -m "not alone and not frameworks" $(if $(COVERAGE),--cov --cov-report=term --cov-fail-under=90) $(ARGS)
 	cd ui && PATH="$(CURDIR)/$(BIN):$$PATH" npm test
 
 test-alone: .venv/.dev servers ## Run the tests that want a quiet machine: real switches, an MLflow server, forks
