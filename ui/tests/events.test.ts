@@ -43,8 +43,9 @@ suite('events in words', () => {
 })
 
 it('passes over what a monitor can not measure here, and nothing else that it says', () => {
-  const said = (name: string, component: string) => isOfMissingProbe(event({ kind: 'log', event: name, data: { component } }))
+  const said = (name: string, component: string) => isOfMissingProbe({ component, event: name })
   expect(said('unavailable', 'monitor')).toBe(true)
   expect(said('probe_failed', 'monitor')).toBe(false)
   expect(said('unavailable', 'source onos')).toBe(false)
+  expect(said('down', 'fl')).toBe(false)
 })

@@ -1,6 +1,6 @@
 import { expect, it } from 'vitest'
 import { figuresOf } from '../src/lib/exposition'
-import { byNeed, durationsOf, followersOf, isOfMissingProbe, nodesOf, overviewOf, routesOf, toldOnce } from '../src/lib/system'
+import { byNeed, durationsOf, followersOf, nodesOf, overviewOf, routesOf, toldOnce } from '../src/lib/system'
 import type { Source, SystemEvent } from '../src/lib/types'
 
 const look = (at: number, text: string) => ({ at, figures: figuresOf(text) })
@@ -49,11 +49,6 @@ it('tells a change of state once: in the words of the log, where there are any',
   const of = (kind: string, event: string, ts: number): SystemEvent => ({ kind, event, ts, component: 'sdn' }) as SystemEvent
   const events = [of('source_state', 'down', 50), of('log', 'up', 10.5), of('source_state', 'up', 10)]
   expect(toldOnce(events)).toEqual([events[0], events[1]])
-})
-
-it('passes over what monitors can not measure', () => {
-  expect(isOfMissingProbe({ component: 'monitor', event: 'unavailable' })).toBe(true)
-  expect(isOfMissingProbe({ component: 'fl', event: 'down' })).toBe(false)
 })
 
 it('finds what a source tells of by its name, below it, and by the host that it asks', () => {

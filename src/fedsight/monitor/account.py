@@ -151,12 +151,17 @@ class _Memory:
     """
 
     def __init__(self, *, has_gate: bool) -> None:
-        self.peak_mb = 0.0
         self._has_gate = has_gate
         self._gate_mb: float | None = None
         self._areas = dict.fromkeys(("ram_mb", "memory_pct"), 0.0)
-        self._read: dict[str, list[float]] = {name: [] for name in self._areas}
+        self._least: dict[str, float] = {}
+        self._most: dict[str, float] = {}
         self._sec = 0.0
+
+    @property
+    def peak_mb(self) -> float:
+        """The highest that was read of the program; 0 where nothing was."""
+        return self._most.get("ram_mb", 0.0)
 
     def add(self, interval: Interval) -> None:
         """One more interval."""
@@ -166,12 +171,12 @@ class _Memory:
         if after_mb is None or after_mb == self._gate_mb:
             return
         is_known_before = before_mb is not None and before_mb != self._gate_mb
-        self.peak_mb = max(self.peak_mb, after_mb, before_mb if is_known_before and before_mb else 0.0)
         self._sec += interval.duration_sec
         for name in self._areas:
             now = interval.figures[name]
             before = interval.before.get(name, now) if is_known_before else now
-            self._read[name] += [before, now]
+            self._least[name] = min(self._least.get(name, now), before, now)
+            self._most[name] = max(self._most.get(name, now), before, now)
             self._areas[name] += (before + now) / 2 * interval.duration_sec
 
     def correct(self, summary: dict[str, Any]) -> None:
@@ -184,7 +189,7 @@ class _Memory:
         summary["peak_memory_rss_bytes"] = round(self.peak_mb * BYTES_PER_MB)
         for name, area in self._areas.items():
             spread = summary["figures"][name]
-            spread.update(mean=area / self._sec, min=min(self._read[name]), max=max(self._read[name]))
+            spread.update(mean=area / self._sec, min=self._least[name], max=self._most[name])
         summary["avg_memory_usage"] = summary["figures"]["memory_pct"]["mean"]
         summary["avg_memory_rss_bytes"] = summary["figures"]["ram_mb"]["mean"] * BYTES_PER_MB
 

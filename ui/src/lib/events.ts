@@ -25,8 +25,8 @@ export function isOfRounds(event: FedEvent): boolean {
 }
 
 /** What a monitor can't measure on its machine: many lines, none of which is news; `fedsight probes` and summaries say it. */
-export function isOfMissingProbe(event: FedEvent): boolean {
-  return event.kind === 'log' && event.event === 'unavailable' && event.data?.['component'] === 'monitor'
+export function isOfMissingProbe(event: { component: unknown; event: string | null }): boolean {
+  return event.component === 'monitor' && event.event === 'unavailable'
 }
 
 /** A checkpoint is told twice, the second time with its hash: the first one goes. */

@@ -158,9 +158,6 @@ export function toldOnce(events: readonly SystemEvent[]): SystemEvent[] {
   return events.filter((event) => event.kind === 'log' || !isTold(event))
 }
 
-/** What a monitor can't measure on its machine: many lines, none of which is news. */
-export const isOfMissingProbe = (event: Pick<SystemEvent, 'component' | 'event'>): boolean => event.component === 'monitor' && event.event === 'unavailable'
-
 /** Nodes that a source tells of: by its own name, below it, or (of Prometheus text) by the host and port that it asks. */
 export function nodesOf(source: Pick<Source, 'name' | 'kind' | 'url'>, nodes: readonly string[]): string[] {
   const host = source.kind === 'prometheus' ? source.url.replace(/^[a-z]+:\/\//, '').replace(/^[^@/]*@/, '').split('/')[0] : null
